@@ -1,0 +1,1 @@
+"""Recipes: one YAML per policy, one folder of YAML per slot; packaged as ``seerkit.recipes``."""
