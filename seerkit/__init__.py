@@ -1,6 +1,6 @@
-"""A zoo of interchangeable robot-policy parts that assemble into Seer, its ablations, and policies nobody has tried yet.
+"""Interchangeable robot-policy parts that assemble into Seer, its ablations, and policies nobody has tried yet.
 
-The public names below are loaded on first use, so ``import seerkit`` is quick and imports neither torch nor a simulator.
+The public names below are loaded on first use, so `import seerkit` is quick: it imports neither torch nor a simulator.
 """
 
 import importlib
