@@ -1,0 +1,8 @@
+"""Camera encoders: raw frames to image tokens."""
+
+from seerkit.camera.pixels import Pixels, PixelsAndFuture
+from seerkit.camera.resize import resize_crop
+from seerkit.camera.tokens import CameraTokens
+from seerkit.camera.vit import Vit
+
+__all__ = ["CameraTokens", "Pixels", "PixelsAndFuture", "Vit", "resize_crop"]

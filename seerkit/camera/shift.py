@@ -1,0 +1,84 @@
+"""Random shift: pad the frame by repeating its border, then crop it back at a whole-pixel offset.
+
+As in the official Seer (and DrQ-v2 before it). Its ``grid_sample`` only ever samples at whole pixels, so the result is
+an exact crop up to rounding (3e-5 on CLIP-normalised pixels); a crop is what this module does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def apply_shift(images: Tensor, shifts: Tensor, pad: int) -> Tensor:
+    """Replicate-pad every frame by ``pad`` pixels and crop it at its own offset.
+
+    Args:
+        images: frames of any dtype; leading dimensions are free.
+        shifts: top left corner of the crop, in pixels of the padded image; ``[..., 0]`` is x, ``[..., 1]`` is y.
+            ``(pad, pad)`` leaves the frame as it is.
+        pad: how many pixels are added on each side.
+
+    Shape:
+        images: ``(..., C, H, W)``.
+        shifts: ``(..., 2)``, the same leading dimensions, whole numbers in ``0 .. 2 * pad``.
+        returns: ``(..., C, H, W)``.
+
+    Raises:
+        ValueError: the leading dimensions differ.
+    """
+    lead = images.shape[:-3]
+    if shifts.shape != (*lead, 2):
+        raise ValueError(
+            f"shifts must have the shape {(*lead, 2)} for images {tuple(images.shape)}, got {shifts.shape}"
+        )
+    height, width = images.shape[-2:]
+    offset = shifts.to(device=images.device, dtype=torch.long) - pad
+    # Repeating the border is the same as clamping the index, so nothing needs to be padded.
+    columns = (torch.arange(width, device=images.device) + offset[..., :1]).clamp(0, width - 1)
+    rows = (torch.arange(height, device=images.device) + offset[..., 1:]).clamp(0, height - 1)
+    pixels = (rows[..., :, None] * width + columns[..., None, :]).flatten(-2)[..., None, :]
+    flat = images.flatten(-2)
+    return flat.gather(-1, pixels.expand(flat.shape)).view(images.shape)
+
+
+def random_shift(
+    images: Tensor,
+    pad: int,
+    per: Literal["frame", "window"] = "frame",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Shift every frame by its own random offset, or a whole window by one.
+
+    Offsets are drawn from ``1 .. 2 * pad``, exactly as the official code does: 0 never comes up, so the motion is
+    lopsided by one pixel (``-pad + 1 .. pad``). The official ``--traj_cons`` also draws one offset per frame, in spite
+    of its name; ``per="window"`` is what that name promises.
+
+    Args:
+        images: frames, leading dimensions ``(batch, steps)``.
+        pad: largest motion in pixels; 0 returns the images untouched.
+        per: ``"frame"`` or ``"window"``.
+        generator: random numbers; the default generator of the images' device if none is given.
+
+    Shape:
+        images: ``(B, T, C, H, W)``.
+        returns: ``(B, T, C, H, W)``.
+
+    Raises:
+        ValueError: ``per`` is unknown, ``pad`` is negative or the images have another number of dimensions.
+    """
+    if per not in ("frame", "window"):
+        raise ValueError(f"per must be 'frame' or 'window', got {per!r}")
+    if images.ndim != 5:
+        raise ValueError(f"images must be (B, T, C, H, W), got {tuple(images.shape)}")
+    if pad < 0:
+        raise ValueError(f"pad must be at least 0 pixels, got {pad}")
+    if pad == 0:
+        return images
+    batch, steps = images.shape[:2]
+    drawn = (batch, steps, 2) if per == "frame" else (batch, 1, 2)
+    device = generator.device if generator is not None else images.device
+    shifts = torch.randint(1, 2 * pad + 1, drawn, generator=generator, device=device)
+    return apply_shift(images, shifts.expand(batch, steps, 2), pad)
