@@ -1,0 +1,6 @@
+"""Goal encoders: what the robot is asked to reach, as tokens of the trunk."""
+
+from seerkit.goal.text import ClipTokenizer, TextGoal
+from seerkit.goal.tower import ClipTextTower, WordTower
+
+__all__ = ["ClipTextTower", "ClipTokenizer", "TextGoal", "WordTower"]

@@ -1,0 +1,76 @@
+"""Text towers: token ids in, one feature per sentence out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seerkit._compat import ensure_torchvision
+from seerkit.freeze import freeze, stay_frozen
+
+
+class ClipTextTower(nn.Module):
+    """Encode token ids with CLIP's frozen text transformer, in fp32 (half precision moves features by 1e-3).
+
+    Only the text half of CLIP is built; the official Seer also registers the unused image half.
+
+    Args:
+        model: an open_clip architecture. OpenAI's weights need the ``-quickgelu`` variants.
+
+    Shape:
+        tokens: int64 ``(U, 77)``.
+        returns: ``(U, E)``, not normalised; ``E`` is 512 for ViT-B-32.
+
+    Raises:
+        ValueError: if open_clip does not know ``model``.
+    """
+
+    def __init__(self, *, model: str = "ViT-B-32-quickgelu") -> None:
+        super().__init__()
+        ensure_torchvision()
+        import open_clip
+        from open_clip.model import CLIPTextCfg, _build_text_tower  # pyright: ignore[reportPrivateUsage]
+
+        config = open_clip.get_model_config(model)
+        if config is None:
+            raise ValueError(f"open_clip knows no model {model!r}; see open_clip.list_models()")
+        self.tower = _build_text_tower(
+            config["embed_dim"], CLIPTextCfg(**config["text_cfg"]), quick_gelu=config.get("quick_gelu", False)
+        )
+        freeze(self)
+
+    def train(self, mode: bool = True) -> ClipTextTower:
+        """Stay in evaluation mode: a frozen tower has no training mode."""
+        return stay_frozen(self)
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.tower(tokens)
+
+
+class WordTower(nn.Module):
+    """Embed the words of a sentence with a learned table and pool them by learned importance.
+
+    For recipes that train from nothing: no weights to download. The table covers CLIP's vocabulary folded into
+    ``buckets`` rows, which is ample for the handful of words of a tabletop task.
+
+    Args:
+        width: size of a word's embedding and of the feature.
+        buckets: rows of the table; an id ``i`` uses row ``i % buckets``.
+
+    Shape:
+        tokens: int64 ``(U, L)``, zero-padded.
+        returns: ``(U, width)``.
+    """
+
+    def __init__(self, *, width: int, buckets: int = 4096) -> None:
+        super().__init__()
+        self.buckets = buckets
+        self.words = nn.Embedding(buckets, width)
+        self.importance = nn.Linear(width, 1)
+        nn.init.normal_(self.words.weight, std=0.02 * width**0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words = self.words(tokens % self.buckets)
+        score = self.importance(words).masked_fill(tokens[..., None] == 0, float("-inf"))
+        return (score.softmax(dim=1) * words).sum(dim=1)

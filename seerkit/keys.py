@@ -1,0 +1,77 @@
+"""Every tensordict key of seerkit, written down once with shape, dtype and unit.
+
+Names follow TorchRL's robot-policy schema (`torchrl.data.vla`) wherever it has one. Letters: ``B`` batch, ``T`` steps of
+history, ``F`` future frames, ``K`` chunk length, ``A`` action size (arm, then gripper), ``D`` model width.
+
+A prediction and its target never share a key: ``("vla_action", "chunk")`` is always a prediction, ``("target", ...)``
+is always data.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NestedKey = str | tuple[str, ...]
+
+# -- what a robot or a data set gives -------------------------------------------------------------------------------
+
+IMAGE: Final = ("observation", "image")
+"""Followed by the camera's name: uint8 ``(B, T, 3, H, W)`` at the camera's own size, RGB."""
+
+STATE: Final = ("observation", "state")
+"""float32 ``(B, T, S)``: tool position (m), extrinsic-xyz Euler angles (rad), then the gripper (+1 open / -1 closed,
+or one opening per finger in m)."""
+
+INSTRUCTION: Final = "language_instruction"
+"""One sentence per row (non-tensor), valid for the whole window."""
+
+IS_INIT: Final = "is_init"
+"""bool ``(B,)``: ``True`` at the first step of an episode, where every carried state starts anew."""
+
+FUTURE: Final = ("future", "image")
+"""Followed by the camera's name: uint8 ``(B, F, 3, H, W)``, the frames right after the window. Training only."""
+
+TARGET_CHUNK: Final = ("target", "chunk")
+"""float32 ``(B, T, K, A)``: the demonstrated actions of steps ``t .. t + K - 1``; gripper +1 open / -1 closed."""
+
+ACTION_IS_PAD: Final = "action_is_pad"
+"""bool ``(B, T, K)``: ``True`` where the chunk reaches beyond the episode's end; such actions enter no loss."""
+
+FUTURE_IS_PAD: Final = "future_is_pad"
+"""bool ``(B, T)``: ``True`` where the frame to be foreseen lies beyond the episode's end; it enters no loss."""
+
+# -- what the policy makes of it ------------------------------------------------------------------------------------
+
+GOAL_TEXT: Final = ("goal", "text")
+"""int64 ``(B, L)``: the instruction's token ids, zero-padded."""
+
+PIXELS: Final = ("pixels",)
+"""Followed by the camera's name: float32 ``(B, T, 3, S, S)``, resized, shifted (training) and normalised frames."""
+
+TARGET_PIXELS: Final = ("target", "pixels")
+"""Followed by the camera's name: float32 ``(B, T, 3, S, S)``, the frame ``F`` steps after each step, as `PIXELS`."""
+
+TOKENS: Final = ("tokens",)
+"""Followed by the context group's name: float32 ``(B, T, n, D)``."""
+
+HIDDEN: Final = ("hidden",)
+"""Followed by the query group's name: float32 ``(B, T, n, D)``, what the trunk made of its learned queries."""
+
+CHUNK: Final = ("vla_action", "chunk")
+"""float32 ``(B, T, K, A)``: predicted arm motion in [-1, 1] and a gripper logit (> 0: open)."""
+
+FORESIGHT: Final = ("foresight",)
+"""Followed by the camera's name: float32 ``(B, T, P, 3 * p * p)``, predicted patches of the frame ``F`` steps ahead."""
+
+ACTION: Final = "action"
+"""float32 ``(B, A)``: what is executed now; arm in [-1, 1], gripper exactly +1 (open) or -1 (close)."""
+
+
+def under(prefix: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return the key of ``name`` below ``prefix``.
+
+    Example:
+        >>> under(IMAGE, "wrist")
+        ('observation', 'image', 'wrist')
+    """
+    return (*prefix, name)

@@ -1,0 +1,130 @@
+"""Tokens of every context group in, hidden states of the learned queries out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seerkit.layout import TokenLayout
+from seerkit.trunk.block import Block
+
+
+class TokenTrunk(nn.Module):
+    """Run a masked transformer over the tokens of all steps and read the learned queries.
+
+    The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries, then a
+    LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
+    is the only one. Weights start as GPT-2's: N(0, 0.02), residual projections scaled by ``1 / sqrt(2 * depth)``.
+
+    Tokens that cannot influence what is asked for are never computed (see `TokenLayout.needed`).
+
+    Args:
+        layout: token groups and who sees whom.
+        dim: width.
+        depth: blocks.
+        heads: attention heads.
+        steps: the longest history.
+        dropout: on embeddings, attention weights and residual branches, as GPT-2.
+        activation: ``"gelu_new"`` or ``"relu"``.
+
+    Shape:
+        context: one ``(B, T, n, dim)`` per context group, in the layout's order, with ``T <= steps``; a group that is
+            the same at every step may come as ``(B, 1, n, dim)``.
+        returns: one ``(B, len(at), n, dim)`` per group of ``outputs``.
+
+    Raises:
+        ValueError: if groups are missing, have another number of tokens than declared, or the history is too long.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        *,
+        layout: TokenLayout,
+        dim: int,
+        depth: int,
+        heads: int,
+        steps: int,
+        dropout: float = 0.1,
+        activation: Literal["gelu_new", "relu"] = "gelu_new",
+    ) -> None:
+        super().__init__()
+        self.layout, self.steps, self.dropout = layout, steps, dropout
+        # nn.ParameterDict sorts a plain dict's keys: always iterate over layout.queries, never over self.queries
+        self.queries = nn.ParameterDict({name: nn.Parameter(torch.zeros(n, dim)) for name, n in layout.queries.items()})
+        self.time = nn.Parameter(torch.randn(steps, 1, dim) * 0.02)
+        self.norm = nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(
+            Block(dim=dim, heads=heads, dropout=dropout, activation=activation) for _ in range(depth)
+        )
+        self.final = nn.LayerNorm(dim)
+        self.register_buffer("mask", layout.mask(steps), persistent=False)
+        self._kept: dict[tuple[int, tuple[str, ...], tuple[int, ...]], Tensor] = {}
+        self._initialise(depth)
+
+    def forward(
+        self, *context: Tensor, outputs: Collection[str] | None = None, at: Collection[int] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Read the groups ``outputs`` (default: all queries) at the steps ``at`` (default: all)."""
+        tokens = self.embed(*context)
+        steps = tokens.shape[1]
+        wanted = tuple(self.layout.queries if outputs is None else outputs)
+        at = tuple(range(steps) if at is None else at)
+        keep = self._needed(steps, wanted, at)
+        x = functional.dropout(tokens.flatten(1, 2)[:, keep], self.dropout, self.training)
+        mask = self._mask(steps)[keep][:, keep]
+        for block in self.blocks:
+            x = block(x, mask)
+        return self._read(self.final(x), keep, wanted, at)
+
+    def embed(self, *context: Tensor) -> Tensor:
+        """Put the tokens of all groups in order, add the step's vector and normalise: ``(B, T, n, dim)``."""
+        self._check(context)
+        batch, steps = len(context[0]), max(group.shape[1] for group in context)
+        queries = [self.queries[name].expand(batch, steps, -1, -1) for name in self.layout.queries]
+        groups = [group.expand(-1, steps, -1, -1) for group in context]
+        return self.norm(torch.cat([*groups, *queries], dim=2) + self.time[:steps])
+
+    def _check(self, context: tuple[Tensor, ...]) -> None:
+        given = {name: group.shape[2] for name, group in zip(self.layout.context, context, strict=False)}
+        if len(context) != len(self.layout.context) or given != dict(self.layout.context):
+            raise ValueError(f"expected tokens per step {dict(self.layout.context)}, got {given}")
+        steps = {group.shape[1] for group in context}
+        if len(steps - {1}) > 1 or max(steps) > self.steps:
+            raise ValueError(f"expected one history of at most {self.steps} steps, got {sorted(steps)}")
+
+    def _mask(self, steps: int) -> Tensor:
+        size = steps * self.layout.tokens_per_step
+        mask = self.mask[:size, :size]
+        if self.training and self.layout.hides():
+            mask = mask & ~self.hidden(steps).to(mask.device)
+        return mask
+
+    def hidden(self, steps: int) -> Tensor:
+        """Draw the pairs hidden in this training pass (see `TokenLayout.hidden`)."""
+        return self.layout.hidden(steps)
+
+    def _needed(self, steps: int, outputs: tuple[str, ...], at: tuple[int, ...]) -> Tensor:
+        key = (steps, outputs, at)
+        if key not in self._kept:
+            self._kept[key] = self.layout.needed(steps, outputs=outputs, at=at)
+        return self._kept[key].to(self.mask.device)
+
+    def _read(self, x: Tensor, keep: Tensor, outputs: tuple[str, ...], at: tuple[int, ...]) -> tuple[Tensor, ...]:
+        size, slots = self.layout.tokens_per_step, self.layout.slots()
+        steps = torch.tensor(at, device=keep.device)[:, None] * size
+        places = [steps + torch.arange(size, device=keep.device)[slots[name]] for name in outputs]
+        return tuple(x[:, torch.searchsorted(keep, place)] for place in places)
+
+    def _initialise(self, depth: int) -> None:
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif "norm" not in name:
+                residual = name.endswith(("out.weight", "narrow.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if residual else 0.02)
