@@ -1,0 +1,140 @@
+"""Cut training windows from a store: history, the frames right after it, and an action chunk for every step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+
+import torch
+from tensordict import NonTensorStack, TensorDict
+from torch import Tensor
+
+from seerkit import keys
+from seerkit.data.sampler import permute
+from seerkit.data.store import Store, StoreError
+
+
+class Windows:
+    """Number every window of a store and gather batches of them.
+
+    A window starts at every step ``0 .. max(length - steps, 0)`` of its episode, so the last frames are used and no
+    window crosses into another episode. (The official LIBERO, DROID and real-robot loaders never show the last ten
+    frames of an episode.) What lies beyond the end repeats the last step and is marked: an action in `ACTION_IS_PAD`,
+    a frame to be foreseen in `FUTURE_IS_PAD`. An episode shorter than a window is padded the same way.
+
+    Args:
+        store: the recorded episodes.
+        steps: history length ``T``.
+        chunk: actions per step ``K``.
+        ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
+        cameras: which cameras; all of the store's if not given.
+        episodes: which episodes, by index; all if not given.
+
+    Raises:
+        StoreError: the store lacks a camera, or no episode is left.
+        ValueError: a length is out of range.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        steps: int,
+        chunk: int,
+        ahead: int,
+        cameras: Collection[str] | None = None,
+        episodes: Sequence[int] | None = None,
+    ) -> None:
+        if steps < 1 or chunk < 1 or ahead < 0:
+            raise ValueError(f"steps and chunk must be at least 1 and ahead at least 0, got {(steps, chunk, ahead)}")
+        self.store, self.steps, self.chunk, self.ahead = store, steps, chunk, ahead
+        self.cameras = list(store.frames if cameras is None else cameras)
+        _check_cameras(store, self.cameras)
+        self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
+        if not self.episodes:
+            raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
+        table = [store.episodes[index] for index in self.episodes]
+        self._first = torch.tensor([episode.start for episode in table])
+        self._end = torch.tensor([episode.start + episode.length for episode in table])
+        self._instructions = [episode.instruction for episode in table]
+        count = (self._end - self._first - steps).clamp(min=0) + 1
+        self._until = count.cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._until[-1])
+
+    def gather(self, index: Tensor) -> TensorDict:
+        """Copy a batch of windows out of the store.
+
+        Shape:
+            index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
+            returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD` and `INSTRUCTION`. Frames stay uint8 at their own size.
+
+        Raises:
+            IndexError: a number is out of range.
+        """
+        if bool(((index < 0) | (index >= len(self))).any()):
+            raise IndexError(f"window numbers must be in 0 .. {len(self) - 1}, got {index.tolist()}")
+        episode = torch.searchsorted(self._until, index, right=True)
+        before = torch.where(episode > 0, self._until[episode - 1], 0)
+        start, end = self._first[episode] + index - before, self._end[episode, None]
+        step = start[:, None] + torch.arange(self.steps)
+        action = step[..., None] + torch.arange(self.chunk)
+        batch = TensorDict(batch_size=[len(index)])
+        batch[keys.STATE] = self.store.state[step.minimum(end - 1)]
+        batch[keys.TARGET_CHUNK] = self.store.action[action.minimum(end[..., None] - 1)]
+        batch[keys.ACTION_IS_PAD] = action >= end[..., None]
+        batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
+        future = start[:, None] + self.steps + torch.arange(self.ahead)
+        for name in self.cameras:
+            batch[keys.under(keys.IMAGE, name)] = _pick(self.store.frames[name], step.minimum(end - 1))
+            if self.ahead:
+                batch[keys.under(keys.FUTURE, name)] = _pick(self.store.frames[name], future.minimum(end - 1))
+        if self.ahead:
+            batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
+        return batch
+
+
+def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Divide the episodes into those to train on and those held out.
+
+    Episodes of one task and reset seed show the same layout (a change of goal in mid-episode begins a new one), so they
+    always stay together.
+
+    Args:
+        store: the recorded episodes.
+        holdout: share of the layouts to hold out, 0 for none; otherwise at least one is held out and one kept.
+        seed: another seed, another choice.
+
+    Raises:
+        StoreError: nothing would be left on one side.
+        ValueError: ``holdout`` is not in ``[0, 1)``.
+    """
+    if not 0 <= holdout < 1:
+        raise ValueError(f"holdout must be a share in [0, 1), got {holdout}")
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index, episode in enumerate(store.episodes):
+        layout = -1 - index if episode.seed is None else episode.seed
+        groups.setdefault((episode.task, layout), []).append(index)
+    members = list(groups.values())
+    if holdout == 0:
+        return list(range(len(store.episodes))), []
+    if len(members) < 2:
+        raise StoreError(f"{store.path}: holding out episodes needs at least 2 layouts, it has {len(members)}")
+    count = min(max(1, round(holdout * len(members))), len(members) - 1)
+    order = permute(torch.arange(len(members)), len(members), torch.full((len(members),), seed)).tolist()
+    kept, held = order[count:], order[:count]
+    return sorted(i for group in kept for i in members[group]), sorted(i for group in held for i in members[group])
+
+
+def _pick(frames: Tensor, rows: Tensor) -> Tensor:
+    return frames.index_select(0, rows.flatten()).view(*rows.shape, *frames.shape[1:])
+
+
+def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
+    for name in cameras:
+        if name not in store.frames:
+            near = difflib.get_close_matches(name, list(store.frames), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise StoreError(f"{store.path} has the cameras {sorted(store.frames)}, not {name!r}{hint}")
