@@ -1,0 +1,107 @@
+"""What every seerkit environment promises: names, units, spaces and the check on actions.
+
+Actions follow Seer's convention. Six numbers in [-1, 1] move the last commanded tool pose *in its own frame*:
+three times 0.02 m and three times 0.05 rad (extrinsic ``xyz`` Euler angles), at 15 Hz. The seventh is the gripper.
+"""
+
+import string
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import spaces
+
+CONTROL_HZ = 15.0
+MAX_TRANSLATION = 0.02
+"""Metres along each tool axis that an arm action of 1 commands in one step."""
+MAX_ROTATION = 0.05
+"""Radians about each axis that an arm action of 1 commands in one step."""
+GRIPPER_OPEN = 1.0
+GRIPPER_CLOSED = -1.0
+ACTION_DIM = 7
+STATE_DIM = 7
+CAMERAS = ("primary", "wrist")
+"""Eye-on-base and eye-on-hand."""
+INSTRUCTION_LENGTH = 256
+INSTRUCTION_CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " "
+
+TRAIN_SEEDS = range(0, 1_000_000)
+"""Reset seeds for demonstrations."""
+EVAL_SEEDS = range(1_000_000, 2_000_000)
+"""Reset seeds for evaluation: layouts no demonstration has shown."""
+
+
+def action_space() -> spaces.Box:
+    """Describe an action: six tool-frame motions and the gripper (+1 open, -1 close).
+
+    Shape:
+        ``(7,)`` float32 in [-1, 1].
+    """
+    return spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+
+
+def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS) -> spaces.Dict:
+    """Describe an observation: square frames, the measured state and the instruction.
+
+    Args:
+        image_size: side of every frame in pixels.
+        cameras: camera names, in order.
+
+    Shape:
+        image, camera: ``(3, image_size, image_size)`` uint8, RGB, first row at the top.
+        state: ``(7,)`` float32: tool x, y, z in metres in the robot's base frame, extrinsic ``xyz`` Euler angles in
+            radians, gripper +1 open or -1 closed.
+        language_instruction: printable ASCII, at most 256 characters.
+    """
+    frame = (3, image_size, image_size)
+    return spaces.Dict(
+        {
+            "image": spaces.Dict({name: spaces.Box(0, 255, frame, np.uint8) for name in cameras}),
+            "state": spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
+            "language_instruction": spaces.Text(INSTRUCTION_LENGTH, charset=INSTRUCTION_CHARACTERS),
+        }
+    )
+
+
+def check_shape(action: object) -> np.ndarray:
+    """Turn an action into a ``(7,)`` float64 array.
+
+    Raises:
+        ValueError: if it is not numeric or has another shape.
+    """
+    try:
+        array = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected a finite action of shape ({ACTION_DIM},), given {action!r}") from error
+    if array.shape != (ACTION_DIM,):
+        raise ValueError(f"expected a finite action of shape ({ACTION_DIM},), given shape {array.shape}")
+    return array
+
+
+def check_action(action: object) -> np.ndarray:
+    """Turn an action into a finite ``(7,)`` float64 array.
+
+    Raises:
+        ValueError: if it is not numeric, has another shape, or holds NaN or infinity.
+    """
+    array = check_shape(action)
+    if not np.isfinite(array).all():
+        where = np.flatnonzero(~np.isfinite(array)).tolist()
+        raise ValueError(
+            f"expected a finite action of shape ({ACTION_DIM},), given {array.tolist()} (not finite at {where})"
+        )
+    return array
+
+
+def check_instruction(text: str) -> str:
+    """Return the instruction if the observation space can hold it.
+
+    Raises:
+        ValueError: if it is empty, too long or has characters other than printable ASCII.
+    """
+    unknown = sorted(set(text) - set(INSTRUCTION_CHARACTERS))
+    if not 1 <= len(text) <= INSTRUCTION_LENGTH or unknown:
+        raise ValueError(
+            f"expected an instruction of 1 to {INSTRUCTION_LENGTH} printable ASCII characters, "
+            f"given {len(text)} characters{f' with {unknown}' if unknown else ''}: {text!r}"
+        )
+    return text

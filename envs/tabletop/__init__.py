@@ -1,0 +1,1 @@
+"""The simulated twin: one FR3 over a table, in MuJoCo."""

@@ -1,0 +1,153 @@
+"""The tabletop tasks: what is on the table, what the instruction says, and when it is done."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seerkit.envs.pose import Pose
+from seerkit.envs.tabletop.drivers import solve_start
+from seerkit.envs.tabletop.world import World, tool_down
+
+AREA = np.array([[0.40, -0.22], [0.62, 0.22]])
+"""Corners of the workspace in which objects lie: x and y in metres."""
+HOME = (0.43, 0.0, 0.24, 0.0)
+"""Start pose of the tool: x, y, z in metres and yaw in radians, pointing down."""
+START_LOW, START_HIGH = (0.38, -0.22, 0.10, -0.35), (0.62, 0.22, 0.30, 0.35)
+"""Bounds of random start poses."""
+COLORS = ("red", "green", "blue")
+OPTIONS = ("goal", "keep_layout", "start")
+
+
+def spread(rng: np.random.Generator, count: int, apart: float, area: np.ndarray = AREA) -> np.ndarray:
+    """Draw points in an area, each at least ``apart`` metres from the others: ``(count, 2)``."""
+    while True:
+        points = rng.uniform(*area, (count, 2))
+        gaps = np.linalg.norm(points[:, None] - points, axis=-1)[np.triu_indices(count, 1)]
+        if (gaps >= apart).all():
+            return points
+
+
+class TabletopTask:
+    """Lay a scene out from a seed, name a goal and judge it; each task fills in the four hooks at the end.
+
+    Layout, start pose and goal are drawn from independent streams of the reset seed, so a reset with the same seed and
+    another ``goal`` shows the same table. Reset options:
+
+    - ``goal``: the name of a goal instead of a random one.
+    - ``keep_layout``: ``True`` lays out the same table again, whatever the seed.
+    - ``start``: ``"home"``, ``"random"``, or ``(x, y, z, yaw)`` of the tool.
+
+    Args:
+        world: the simulation.
+        start: the default for the option ``start``.
+    """
+
+    scene: ClassVar[str]
+    goals: ClassVar[tuple[str, ...]]
+    hold: ClassVar[int] = 3
+    """Steps in a row for which the goal must be met."""
+
+    def __init__(self, world: World, start: str = "home") -> None:
+        self.world = world
+        self.start = start
+        self.goal = self.goals[0]
+        self._layout: int | None = None
+        self._held = 0
+
+    @property
+    def instruction(self) -> str:
+        """What to do, in words."""
+        return self.describe(self.goal)
+
+    def reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """Lay out the table, put the arm at its start, choose a goal and let everything settle.
+
+        Raises:
+            ValueError: if an option or goal is unknown, or the start cannot be reached.
+        """
+        for name in options:
+            _known("reset option", name, OPTIONS)
+        layout, start, goal = rng.spawn(3)
+        drawn = int(layout.integers(2**32))
+        self._layout = self._layout if options.get("keep_layout") and self._layout is not None else drawn
+        self.world.reset()
+        self.arrange(np.random.default_rng(self._layout))
+        self.world.move(solve_start(self.world, self._start(start, options.get("start", self.start))))
+        drawn_goal = self.goals[int(goal.integers(len(self.goals)))]
+        self.set_goal(options.get("goal", drawn_goal))
+        self.world.advance()
+
+    def set_goal(self, goal: str) -> None:
+        """Ask for another goal from now on.
+
+        Raises:
+            ValueError: if the task has no such goal.
+        """
+        self.goal = _known("goal", goal, self.goals)
+        self._held = 0
+
+    def success(self) -> bool:
+        """Say whether the goal has been met for ``hold`` steps in a row; asked once per step."""
+        self._held = self._held + 1 if self.met() else 0
+        return self._held >= self.hold
+
+    def _start(self, rng: np.random.Generator, start: Any) -> Pose:  # noqa: ANN401 - a name or numbers, checked here
+        drawn = rng.uniform(START_LOW, START_HIGH)
+        if isinstance(start, str):
+            return tool_down(*(HOME if _known("start", start, ("home", "random")) == "home" else drawn))
+        values = np.asarray(start, dtype=float)
+        if values.shape != (4,):
+            raise ValueError(f"expected start to be 'home', 'random' or (x, y, z, yaw), given {start!r}")
+        return tool_down(*values)
+
+    def describe(self, goal: str) -> str:
+        """Put a goal into words."""
+        raise NotImplementedError
+
+    def arrange(self, rng: np.random.Generator) -> None:
+        """Put the objects on the table."""
+        raise NotImplementedError
+
+    def met(self) -> bool:
+        """Say whether the goal is met in this very step."""
+        raise NotImplementedError
+
+
+def _known(what: str, name: Any, names: tuple[str, ...]) -> str:  # noqa: ANN401 - whatever the caller passed
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1)
+    raise ValueError(
+        f"expected {what} to be one of {names}, given {name!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+    )
+
+
+class Reach(TabletopTask):
+    """Bring the tool tip to a 4 cm block: within 3 cm of its centre for five steps in a row."""
+
+    scene = "reach.xml"
+    goals = ("red",)
+    hold = 5
+    radius = 0.03
+    apart = 0.12
+
+    def describe(self, goal: str) -> str:
+        return f"reach the {goal} block"
+
+    def arrange(self, rng: np.random.Generator) -> None:
+        points = spread(rng, len(self.goals), self.apart)
+        yaws = rng.uniform(-0.4, 0.4, len(points))
+        for name, (x, y), yaw in zip(self.goals, points, yaws, strict=True):
+            self.world.place(name, Pose.from_euler_xyz((0, 0, yaw), (x, y, 0.02)))
+
+    def met(self) -> bool:
+        return self.world.tool.distance(self.world.body(self.goal))[0] < self.radius
+
+
+class ReachColor(Reach):
+    """Reach the named one of three blocks, which lie at least 12 cm apart."""
+
+    scene = "reach_color.xml"
+    goals = COLORS
