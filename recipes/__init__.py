@@ -1,1 +1,1 @@
-"""Recipes: one YAML per policy, one folder of YAML per slot; packaged as ``seerkit.recipes``."""
+"""Recipes: YAML files that name one part per slot."""

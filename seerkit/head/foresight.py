@@ -20,27 +20,27 @@ class ForesightHead(nn.Module):
     Args:
         cameras: names, in the order of the foresight tokens.
         dim: width of the trunk and of the decoder.
-        patches: patches per image, a square number.
+        image_size: side of the square image.
         patch: side of a patch in pixels.
         depth: ViT blocks.
         heads: attention heads; the official Seer uses 16 at every size.
 
     Shape:
         hidden: ``(B, T, cameras * n, dim)`` with ``n`` a square number.
-        returns: one ``(B, T, patches, 3 * patch**2)`` per camera.
+        returns: one ``(B, T, P, 3 * patch**2)`` per camera, ``P`` patches row by row.
 
     Raises:
         ValueError: if tokens or patches do not form square grids.
     """
 
     def __init__(
-        self, *, cameras: Sequence[str], dim: int, patches: int, patch: int, depth: int = 2, heads: int = 16
+        self, *, cameras: Sequence[str], dim: int, image_size: int, patch: int, depth: int = 2, heads: int = 16
     ) -> None:
         super().__init__()
         ensure_torchvision()
         from timm.models.vision_transformer import Block
 
-        self.cameras, self.patches = tuple(cameras), patches
+        self.cameras, self.patches = tuple(cameras), (image_size // patch) ** 2
         self.project = nn.Linear(dim, dim)
         self.mask_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(depth))
@@ -48,7 +48,8 @@ class ForesightHead(nn.Module):
             block.norm1.eps = block.norm2.eps = 1e-5  # pyright: ignore
         self.norm = nn.LayerNorm(dim)
         self.pixels = nn.Linear(dim, 3 * patch**2)
-        self.register_buffer("place", grid_positions(patches, dim), persistent=False)
+        self.place: Tensor
+        self.register_buffer("place", grid_positions(self.patches, dim), persistent=False)
         xavier(self)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:

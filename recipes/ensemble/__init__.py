@@ -1,0 +1,1 @@
+"""Options of one slot."""

@@ -1,0 +1,197 @@
+"""Agent: a policy with the state it carries from step to step, for a robot or a gymnasium loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from seerkit import keys
+from seerkit.history import HistoryWindow
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+
+
+@dataclass
+class Carry:
+    """What one control step hands to the next; nothing else is remembered anywhere.
+
+    Args:
+        length: int64 ``(B,)``, frames in each row's window.
+        is_init: bool ``(B,)``, rows whose next step begins an episode.
+        windows: group -> encoded frames ``(B, T, n, D)``.
+        goal: group -> encoded instruction ``(B, 1, n, D)``.
+        sentences: the instructions ``goal`` was made from.
+        plan: the ensembler's carry.
+    """
+
+    length: Tensor
+    is_init: Tensor
+    windows: dict[str, Tensor] = field(default_factory=dict)
+    goal: dict[str, Tensor] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+    plan: tuple[Tensor, ...] = ()
+
+
+class Agent:
+    """Act in ``batch_size`` environments at once with one policy.
+
+    At every step only the newest frame is encoded; old readouts and, unless asked for, the foresight decoder are not
+    computed; a sentence is encoded when it changes. The actions are those of re-encoding the whole window, to rounding.
+
+    Args:
+        policy: put into evaluation mode.
+        batch_size: robots or environments acted for together.
+
+    Raises:
+        ValueError: if an observation does not have ``batch_size`` rows or the shapes the policy reads.
+    """
+
+    def __init__(self, policy: Policy, *, batch_size: int = 1) -> None:
+        self.policy = policy.eval()
+        self.batch_size = batch_size
+        self.foresight: dict[str, np.ndarray] = {}
+        """The frames foreseen by the last ``act(..., foresee=True)``: per camera uint8 ``(B, 3, S, S)``."""
+        self._history = HistoryWindow()
+        self.reset()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy's parameters live."""
+        return next(self.policy.parameters()).device
+
+    def reset(self, rows: Sequence[bool] | np.ndarray | None = None) -> None:
+        """Begin new episodes in the given rows (a mask), or everywhere."""
+        if rows is None:
+            blank = torch.zeros(self.batch_size, dtype=torch.long, device=self.device)
+            self.carry = Carry(length=blank, is_init=torch.ones_like(blank, dtype=torch.bool))
+            return
+        mask = torch.as_tensor(np.asarray(rows, dtype=bool), device=self.device)
+        if mask.shape != (self.batch_size,):
+            raise ValueError(f"expected a mask of {self.batch_size} rows, got shape {tuple(mask.shape)}")
+        self.carry.is_init = self.carry.is_init | mask
+
+    @torch.inference_mode()
+    def act(self, observation: Mapping[str, Any], *, foresee: bool = False) -> np.ndarray:
+        """Return the action to execute now.
+
+        Args:
+            observation: ``{"image": {camera: uint8 (B, 3, H, W)}, "state": (B, S), "language_instruction": B sentences}``,
+                as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
+            foresee: also predict the future frames, into `foresight`.
+
+        Shape:
+            returns: float32 ``(B, A)``, or ``(A,)`` for an observation without a leading axis.
+
+        Raises:
+            KeyError: if the observation lacks an entry.
+            ValueError: if shapes or types are not those the policy reads.
+        """
+        td, sentences, single = self._unpack(observation)
+        out = self._step(td, sentences, foresee=foresee)
+        action = out[keys.ACTION].float().cpu().numpy()
+        return action[0] if single else action
+
+    def _step(self, td: TensorDict, sentences: list[str], *, foresee: bool) -> TensorDict:
+        carry, policy = self.carry, self.policy
+        fresh = carry.is_init
+        encoded = policy.encode(td, goal=False)
+        self._remember(encoded, self._encode_goal(sentences))
+        heads = [name for name in policy.heads if name == "action" or (foresee and name == "foresight")]
+        out = self._read(heads)
+        chunk = out[keys.CHUNK][:, 0]
+        chunk = torch.cat([chunk[..., :-1], chunk[..., -1:].sigmoid()], dim=-1)
+        if not carry.plan:
+            size = {"chunk": chunk.shape[1], "action_dim": chunk.shape[2]}
+            carry.plan = tuple(part.to(chunk.device) for part in policy.ensemble.initial(len(chunk), **size))
+        action, *plan = policy.ensemble(chunk, fresh, *carry.plan)
+        carry.plan, carry.is_init = tuple(plan), torch.zeros_like(fresh)
+        gripper = torch.where(action[:, -1:] > 0.5, 1.0, -1.0)
+        out[keys.ACTION] = torch.cat([action[:, :-1].clamp(-1, 1), gripper], dim=-1)
+        if foresee and "foresight" in policy.heads:
+            self.foresight = {name: self._picture(name, out, encoded) for name in policy.cameras}
+        return out
+
+    def _encode_goal(self, sentences: list[str]) -> dict[str, Tensor]:
+        carry, policy = self.carry, self.policy
+        changed = [i for i, new in enumerate(sentences) if not carry.sentences or new != carry.sentences[i]]
+        if changed and policy.goal_stages:
+            td = TensorDict({}, batch_size=[len(changed)])
+            td.set_non_tensor(keys.INSTRUCTION, [sentences[i] for i in changed])
+            for name in policy.goal_stages:
+                td = policy.stages[name](td)
+            for group, value in td[keys.TOKENS].items():
+                if group not in carry.goal:
+                    carry.goal[group] = value.new_zeros(self.batch_size, *value.shape[1:])
+                carry.goal[group] = carry.goal[group].index_copy(0, torch.tensor(changed, device=value.device), value)
+        carry.sentences = list(sentences)
+        return carry.goal
+
+    def _remember(self, encoded: Any, goal: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - a tensordict
+        carry, length = self.carry, self.carry.length
+        for group in self.policy.layout.context:
+            if group in goal:
+                continue
+            frame = encoded[keys.under(keys.TOKENS, group)][:, 0]
+            if group not in carry.windows:
+                carry.windows[group] = frame.new_zeros(len(frame), self.policy.steps, *frame.shape[1:])
+            carry.windows[group], carry.length = self._history(frame, carry.windows[group], length, carry.is_init)
+
+    def _read(self, heads: Sequence[str]) -> TensorDict:
+        """Read the heads at each row's newest step; rows with equally long histories go together."""
+        carry, out = self.carry, TensorDict({}, batch_size=[self.batch_size])
+        parts, order = [], []
+        for length in carry.length.unique().tolist():
+            rows = (carry.length == length).nonzero().squeeze(1)
+            tokens = {group: window[rows, :length] for group, window in carry.windows.items()}
+            tokens |= {group: value[rows] for group, value in carry.goal.items()}
+            parts.append(self.policy.read(tokens, heads=heads, at=[length - 1]))
+            order.append(rows)
+        place = torch.cat(order).argsort()
+        out.update(torch.cat(parts)[place])  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return out
+
+    def _picture(self, camera: str, out: TensorDict, encoded: Any) -> np.ndarray:  # noqa: ANN401 - a tensordict
+        patches = out[keys.under(keys.FORESIGHT, camera)][:, 0]
+        pixels = encoded[keys.under(keys.PIXELS, camera)][:, 0]
+        return self.policy.picture(camera, patches, pixels).cpu().numpy()
+
+    def _unpack(self, observation: Mapping[str, Any]) -> tuple[TensorDict, list[str], bool]:
+        for name in ("image", "state", "language_instruction"):
+            if name not in observation:
+                raise KeyError(f"the observation lacks {name!r}; it holds {sorted(observation)}")
+        missing = [name for name in self.policy.cameras if name not in observation["image"]]
+        if missing:
+            raise KeyError(f"the observation lacks cameras {missing}; it holds {sorted(observation['image'])}")
+        sentences = observation["language_instruction"]
+        single = isinstance(sentences, str)
+        td = TensorDict({}, batch_size=[self.batch_size], device=self.device)
+        for name in self.policy.cameras:
+            td[keys.under(keys.IMAGE, name)] = self._row(observation["image"][name], single, f"image {name!r}", 3)
+        td[keys.STATE] = self._row(observation["state"], single, "state", 1).float()
+        sentences = [sentences] if single else [str(sentence) for sentence in sentences]
+        if len(sentences) != self.batch_size:
+            raise ValueError(f"expected {self.batch_size} instructions, got {len(sentences)}")
+        self._check(td)
+        return td, sentences, single
+
+    def _row(self, value: object, single: bool, what: str, dims: int) -> Tensor:
+        tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value)
+        tensor = tensor[None] if single else tensor
+        if tensor.dim() != dims + 1 or len(tensor) != self.batch_size:
+            raise ValueError(f"{what}: expected {self.batch_size} rows of {dims} axes, got shape {tuple(tensor.shape)}")
+        return tensor[:, None].to(self.device)
+
+    def _check(self, td: TensorDict) -> None:
+        for name in self.policy.cameras:
+            image = td[keys.under(keys.IMAGE, name)]
+            if image.dtype != torch.uint8 or image.shape[2] != 3:
+                raise ValueError(f"image {name!r}: expected uint8 (B, 3, H, W), got {image.dtype} {tuple(image.shape)}")
+        if not torch.isfinite(td[keys.STATE]).all():
+            raise ValueError("state: expected finite numbers, got NaN or infinity")

@@ -1,0 +1,85 @@
+"""Check a batch before it reaches the parts, so that errors speak of keys and shapes, not of matrix products."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+from tensordict import TensorDictBase
+
+from seerkit import keys
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+
+
+def check_inputs(policy: Policy, td: TensorDictBase) -> None:
+    """Check what a forward pass reads.
+
+    Raises:
+        KeyError: if a key is missing; names it, what is there, and the nearest.
+        ValueError: if images are not uint8 ``(B, T, 3, H, W)``, histories differ or are too long.
+    """
+    _require(td, policy.inputs)
+    steps: set[int] = set()
+    for name in policy.cameras:
+        steps.add(_check_image(td, keys.under(keys.IMAGE, name), td.batch_size))
+    if keys.STATE in policy.inputs:
+        state = td[keys.STATE]
+        if state.dim() != 3 or not state.is_floating_point():
+            raise ValueError(f"{keys.STATE}: expected float (B, T, S), got {state.dtype} {tuple(state.shape)}")
+        if not torch.isfinite(state).all():
+            raise ValueError(f"{keys.STATE}: expected finite numbers, got NaN or infinity")
+        steps.add(state.shape[1])
+    if len(steps) > 1 or max(steps) > policy.steps:
+        raise ValueError(f"expected one history of 1..{policy.steps} steps for every input, got {sorted(steps)}")
+
+
+def check_targets(policy: Policy, td: TensorDictBase) -> None:
+    """Check what the losses read beside the predictions.
+
+    Raises:
+        KeyError: if a key is missing.
+        ValueError: if chunk, padding or future frames do not have the recipe's shape.
+    """
+    future = [keys.under(keys.FUTURE, name) for name in policy.cameras] if policy.ahead else []
+    needed = [keys.TARGET_CHUNK, keys.ACTION_IS_PAD, *future, *([keys.FUTURE_IS_PAD] if policy.ahead else [])]
+    _require(td, needed)
+    batch, steps = td.batch_size[0], td[keys.under(keys.IMAGE, policy.cameras[0])].shape[1]
+    chunk, action_dim = policy.recipe.config["chunk"], td[keys.TARGET_CHUNK].shape[-1]
+    expected: dict[keys.NestedKey, tuple[int, ...]] = {
+        keys.TARGET_CHUNK: (batch, steps, chunk, action_dim),
+        keys.ACTION_IS_PAD: (batch, steps, chunk),
+    }
+    if policy.ahead:
+        expected[keys.FUTURE_IS_PAD] = (batch, steps)
+    for key, shape in expected.items():
+        if tuple(td[key].shape) != shape:
+            raise ValueError(f"{key}: expected shape {shape}, got {tuple(td[key].shape)}")
+    if not torch.isfinite(td[keys.TARGET_CHUNK]).all():
+        raise ValueError(f"{keys.TARGET_CHUNK}: expected finite actions, got NaN or infinity")
+    for key in future:
+        frames = _check_image(td, key, td.batch_size)
+        if frames != policy.ahead:
+            raise ValueError(f"{key}: expected {policy.ahead} frames after the window, got {frames}")
+
+
+def _check_image(td: TensorDictBase, key: keys.NestedKey, batch: torch.Size) -> int:
+    image = td[key]
+    if image.dtype != torch.uint8 or image.dim() != 5 or image.shape[2] != 3:
+        raise ValueError(f"{key}: expected uint8 (B, T, 3, H, W), got {image.dtype} {tuple(image.shape)}")
+    if image.shape[:1] != batch:
+        raise ValueError(f"{key}: expected a batch of {tuple(batch)}, got {tuple(image.shape[:1])}")
+    return image.shape[1]
+
+
+def _require(td: TensorDictBase, needed: Collection[keys.NestedKey]) -> None:
+    known = set(td.keys(include_nested=True, leaves_only=True))
+    known |= {key for key in td.keys(include_nested=True) if not isinstance(td.get(key), TensorDictBase)}
+    for key in needed:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), map(str, known), n=1, cutoff=0.5)
+            hint = f"; nearest: {near[0]}" if near else ""
+            raise KeyError(f"the batch lacks {key!r}{hint}; it holds {sorted(map(str, known))}")
