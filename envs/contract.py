@@ -4,11 +4,12 @@ Actions follow Seer's convention. Six numbers in [-1, 1] move the last commanded
 three times 0.02 m and three times 0.05 rad (extrinsic ``xyz`` Euler angles), at 15 Hz. The seventh is the gripper.
 """
 
-import string
 from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
+
+from seerkit.envs.instruction import Instruction
 
 CONTROL_HZ = 15.0
 MAX_TRANSLATION = 0.02
@@ -21,8 +22,6 @@ ACTION_DIM = 7
 STATE_DIM = 7
 CAMERAS = ("primary", "wrist")
 """Eye-on-base and eye-on-hand."""
-INSTRUCTION_LENGTH = 256
-INSTRUCTION_CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " "
 
 TRAIN_SEEDS = range(0, 1_000_000)
 """Reset seeds for demonstrations."""
@@ -57,7 +56,7 @@ def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS) -> spac
         {
             "image": spaces.Dict({name: spaces.Box(0, 255, frame, np.uint8) for name in cameras}),
             "state": spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
-            "language_instruction": spaces.Text(INSTRUCTION_LENGTH, charset=INSTRUCTION_CHARACTERS),
+            "language_instruction": Instruction(),
         }
     )
 
@@ -90,18 +89,3 @@ def check_action(action: object) -> np.ndarray:
             f"expected a finite action of shape ({ACTION_DIM},), given {array.tolist()} (not finite at {where})"
         )
     return array
-
-
-def check_instruction(text: str) -> str:
-    """Return the instruction if the observation space can hold it.
-
-    Raises:
-        ValueError: if it is empty, too long or has characters other than printable ASCII.
-    """
-    unknown = sorted(set(text) - set(INSTRUCTION_CHARACTERS))
-    if not 1 <= len(text) <= INSTRUCTION_LENGTH or unknown:
-        raise ValueError(
-            f"expected an instruction of 1 to {INSTRUCTION_LENGTH} printable ASCII characters, "
-            f"given {len(text)} characters{f' with {unknown}' if unknown else ''}: {text!r}"
-        )
-    return text

@@ -127,7 +127,10 @@ class Clock(Protocol):
 class Task(Protocol):
     """Say what to do and whether it is done."""
 
-    instruction: str
+    @property
+    def instruction(self) -> str:
+        """What to do, in words."""
+        ...
 
     def reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """Lay the scene out, and choose the goal."""

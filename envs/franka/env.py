@@ -6,9 +6,10 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from seerkit.envs.contract import action_space, check_action, check_instruction, check_shape, observation_space
+from seerkit.envs.contract import action_space, check_action, check_shape, observation_space
 from seerkit.envs.franka.drivers import ArmReading, Drivers, Frame, Task
 from seerkit.envs.franka.safety import SafetyFilter, gripper_sign
+from seerkit.envs.instruction import check_instruction
 
 BadAction = Literal["raise", "hold"]
 
@@ -104,7 +105,7 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         success = self.task.success() and not abort
         return observation, float(success), success, bool(abort), self._info(success, abort)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Give the newest primary picture as ``(H, W, 3)`` uint8, or ``None`` without a render mode."""
         if self.render_mode is None or not self._frames:
             return None

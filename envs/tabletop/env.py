@@ -92,7 +92,7 @@ class TabletopEnv(FrankaEnv):
         """Give a scripted expert for this task; see :class:`Expert` for ``noise``."""
         return Expert(self._plan, rng or np.random.default_rng(), noise)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Draw the primary view as ``(render_size, render_size, 3)`` uint8, or ``None`` without a render mode."""
         if self.render_mode is None:
             return None

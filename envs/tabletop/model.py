@@ -1,5 +1,8 @@
 """Build the MuJoCo model: FR3 from the franky-sim wheel, our gripper and cameras, a table and a task's objects."""
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's names live in compiled modules without stubs)
+
 import importlib.util
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ STIFFNESS = (4500, 4500, 3500, 3500, 2000, 2000, 2000)
 DAMPING_TIME = 0.04
 """Velocity gain over position gain, seconds: the lag of the simulated arm."""
 TIMESTEP = 1 / 480
-WRIST_POSITION, WRIST_TARGET = (0.075, 0.0, 0.040), (0.015, 0.0, 0.165)
+WRIST_POSITION, WRIST_TARGET = (0.078, 0.0, 0.040), (0.032, 0.0, 0.165)
 """Where the wrist camera is and what it looks at, metres in the gripper's frame; its picture's top is the tool's +x."""
 
 
@@ -37,9 +40,9 @@ class Look:
     shadows: bool = False
     samples: int = 0
     meshes: Literal["hulls", "full"] = "hulls"
-    position: tuple[float, float, float] = (1.12, 0.0, 0.72)
-    target: tuple[float, float, float] = (0.50, 0.0, 0.03)
-    fovy: float = 32.0
+    position: tuple[float, float, float] = (1.55, 0.0, 1.25)
+    target: tuple[float, float, float] = (0.46, 0.0, 0.09)
+    fovy: float = 18.5
     wrist_fovy: float = 62.0
     render_size: int = 256
 

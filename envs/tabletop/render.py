@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# (mujoco's names live in compiled modules without stubs)
+
 CHOICES = ("egl", "osmesa", "glfw")
 MISSING = (
     "no GL library could draw ({tried}). On Debian or Ubuntu: apt-get install -y libegl1 libosmesa6 "

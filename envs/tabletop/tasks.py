@@ -23,7 +23,7 @@ OPTIONS = ("goal", "keep_layout", "start")
 def spread(rng: np.random.Generator, count: int, apart: float, area: np.ndarray = AREA) -> np.ndarray:
     """Draw points in an area, each at least ``apart`` metres from the others: ``(count, 2)``."""
     while True:
-        points = rng.uniform(*area, (count, 2))
+        points = rng.uniform(area[0], area[1], (count, 2))
         gaps = np.linalg.norm(points[:, None] - points, axis=-1)[np.triu_indices(count, 1)]
         if (gaps >= apart).all():
             return points

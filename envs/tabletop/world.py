@@ -1,5 +1,8 @@
 """One simulated FR3 over a table: physics, inverse kinematics and where things are."""
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's names live in compiled modules without stubs)
+
 import mujoco
 import numpy as np
 
