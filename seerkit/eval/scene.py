@@ -1,0 +1,61 @@
+"""What an evaluation runs in: an environment, how it is made and how long an episode may last."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+EnvFactory = Callable[[], gym.Env]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Name an environment and the options that make it.
+
+    Args:
+        env: a registered id (``"seerkit/Tabletop-Reach-v0"``) or a function without arguments that makes one.
+        options: keyword arguments of the environment; only with an id.
+        horizon: steps after which an episode counts as failed; None takes the environment's own limit.
+        start: how worker processes start: ``spawn`` is safe beside GL, CUDA and threads and needs the usual
+            ``if __name__ == "__main__":`` in a script; ``fork`` is quicker.
+
+    Raises:
+        ValueError: if options come with a function, or the horizon is below 1.
+    """
+
+    env: str | EnvFactory
+    options: Mapping[str, Any] = field(default_factory=dict)
+    horizon: int | None = None
+    start: str = "spawn"
+
+    def __post_init__(self) -> None:
+        if self.options and not isinstance(self.env, str):
+            raise ValueError(f"expected options only with an environment id, given a function and {dict(self.options)}")
+        if self.horizon is not None and self.horizon < 1:
+            raise ValueError(f"expected a horizon of at least 1 step, given {self.horizon}")
+
+    @property
+    def name(self) -> str:
+        """Give the id, or the function's name."""
+        return self.env if isinstance(self.env, str) else getattr(self.env, "__name__", type(self.env).__name__)
+
+    @property
+    def task(self) -> str:
+        """Give a short name for tables: ``Reach`` for ``seerkit/Tabletop-Reach-v0``."""
+        last = self.name.rsplit("/", 1)[-1]
+        parts = last.split("-")
+        return "-".join(parts[1:-1]) if len(parts) > 2 else last
+
+    def make(self) -> gym.Env:
+        """Build the environment."""
+        if not isinstance(self.env, str):
+            return self.env()
+        from seerkit import envs  # the simulator is imported where it runs
+
+        return envs.make(self.env, **self.options)
+
+
+def as_scene(env: "str | EnvFactory | Scene") -> Scene:
+    """Wrap an id or a function into a `Scene`; leave a `Scene` alone."""
+    return env if isinstance(env, Scene) else Scene(env)

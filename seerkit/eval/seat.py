@@ -1,0 +1,104 @@
+"""One place of a vectorised evaluation: plays one seeded episode per reset, then waits for the next."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from seerkit.eval.scene import Scene
+
+INSTRUCTION = "language_instruction"
+
+
+class Seat(gym.Wrapper):
+    """Play one episode per reset; once it is over, stand still until the next reset.
+
+    The instruction travels in ``info["instruction"]``, not in the observation: gymnasium reads a `Text` space from
+    shared memory only once, when the vector environment is made, so an instruction there would never change.
+
+    Args:
+        env: follows `seerkit.envs.contract`; ``info["is_success"]`` must be there at every reset and step.
+        horizon: steps after which the episode is cut; None leaves that to the environment.
+
+    Raises:
+        ValueError: if neither ``horizon`` nor the environment limits an episode, or ``is_success`` is missing.
+    """
+
+    def __init__(self, env: gym.Env, *, horizon: int | None = None) -> None:
+        super().__init__(env)
+        limit = horizon or getattr(env.spec, "max_episode_steps", None)
+        if limit is None:
+            raise ValueError(f"{env} has no limit of steps; expected Scene(..., horizon=...)")
+        self.horizon: int = limit
+        if not isinstance(env.observation_space, spaces.Dict):
+            raise ValueError(f"expected a Dict observation space, given {env.observation_space}")
+        kept = {name: space for name, space in env.observation_space.spaces.items() if name != INSTRUCTION}
+        self.observation_space = spaces.Dict(kept)
+        self._over, self._steps, self._seed = True, 0, 0
+        self._observation: dict[str, Any] = {}
+        self._info: dict[str, Any] = {}
+        self._expert: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Begin the episode that ``seed`` stands for."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._over, self._steps, self._seed, self._expert = False, 0, seed or 0, None
+        self._keep(observation, info)
+        return self._observation, self._info
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Step the episode, or repeat its last observation if it is over."""
+        if self._over:
+            return self._observation, 0.0, False, False, self._info
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._keep(observation, info)
+        self._steps += 1
+        truncated = bool(truncated) or (not terminated and self._steps >= self.horizon)
+        self._over = bool(terminated) or truncated
+        return self._observation, float(reward), bool(terminated), truncated, self._info
+
+    def expert_action(self, noise: float = 0.0) -> np.ndarray:
+        """Ask the environment's scripted expert; zeros once the episode is over.
+
+        Raises:
+            TypeError: if the environment has no expert.
+        """
+        if self._over:
+            return np.zeros(self.action_space.shape or (), np.float32)
+        if self._expert is None:
+            make = getattr(self.unwrapped, "expert", None)
+            if make is None:
+                raise TypeError(f"{self.unwrapped} has no scripted expert; expected a method expert(rng, noise=...)")
+            self._expert = make(np.random.default_rng((self._seed, 1)), noise=noise)
+        return np.asarray(self._expert.act(self.unwrapped), np.float32)
+
+    def _keep(self, observation: dict[str, Any], info: dict[str, Any]) -> None:
+        if "is_success" not in info:
+            raise ValueError(f"expected 'is_success' in info, given {sorted(info)} from {self.unwrapped}")
+        self._observation = {name: value for name, value in observation.items() if name != INSTRUCTION}
+        self._info = {"is_success": np.bool_(info["is_success"]), "instruction": str(observation.get(INSTRUCTION, ""))}
+
+
+def take_seat(scene: Scene) -> Seat:
+    """Make a scene's environment, ready for one place."""
+    return Seat(scene.make(), horizon=scene.horizon)
+
+
+def seats(scene: Scene, *, workers: int) -> VectorEnv:
+    """Open ``workers`` processes with one environment each; 0 keeps a single one in this process (to debug).
+
+    Episodes are reset explicitly, row by row, each with its own seed: automatic resets are off.
+
+    Raises:
+        ValueError: if ``workers`` is negative.
+    """
+    if workers < 0:
+        raise ValueError(f"expected 0 or more workers, given {workers}")
+    make: Callable[[], gym.Env] = partial(take_seat, scene)
+    if workers == 0:
+        return SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+    return AsyncVectorEnv([make] * workers, context=scene.start, autoreset_mode=AutoresetMode.DISABLED)
