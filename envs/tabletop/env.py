@@ -12,8 +12,9 @@ from seerkit.envs.franka.env import BadAction, FrankaEnv
 from seerkit.envs.franka.safety import Limits, SafetyFilter
 from seerkit.envs.tabletop import tasks
 from seerkit.envs.tabletop.drivers import sim_drivers
-from seerkit.envs.tabletop.experts import PLANS, Expert
+from seerkit.envs.tabletop.experts import Expert
 from seerkit.envs.tabletop.model import Look
+from seerkit.envs.tabletop.plans import PLANS
 from seerkit.envs.tabletop.render import Renderer
 from seerkit.envs.tabletop.world import World
 

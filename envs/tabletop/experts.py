@@ -1,7 +1,5 @@
 """Scripted experts: what to do next as a function of the measured scene alone, so that a policy can learn it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -9,26 +7,12 @@ import numpy as np
 
 from seerkit.envs.contract import ACTION_DIM, GRIPPER_CLOSED, GRIPPER_OPEN, MAX_ROTATION, MAX_TRANSLATION
 from seerkit.envs.pose import Pose
-from seerkit.envs.tabletop.tasks import TabletopTask
-from seerkit.envs.tabletop.world import tool_down
+from seerkit.envs.tabletop.plans import Plan, Wish
 
 GAIN = 0.4
 """Share of the remaining way that one step commands: below 0.5 the lagging arm does not overshoot."""
 BURST_CHANCE = 0.06
 BURST_STEPS = (2, 6)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Hold where the tool should be heading and whether the fingers should be open."""
-
-    pose: Pose
-    opened: bool
-    speed: float = 0.9
-    """Largest component of the translation, as a share of the action's range."""
-
-
-Plan = Callable[[TabletopTask], Wish]
 
 
 class Expert:
@@ -88,31 +72,3 @@ def towards(tool: Pose, wish: Wish) -> np.ndarray:
     action[3:6] = turn * min(1.0, 0.8 / max(np.abs(turn).max(), 1e-9))
     action[6] = GRIPPER_OPEN if wish.opened else GRIPPER_CLOSED
     return action
-
-
-def descend(tool: Pose, target: Pose, *, height: float, opened: bool, near: float = 0.008) -> Wish:
-    """Go to a target from above through a funnel: high while beside it, down once over it.
-
-    Args:
-        tool: measured tool pose.
-        target: where to end.
-        height: how far above the target to travel while beside it, metres.
-        opened: whether the fingers stay open on the way.
-        near: sideways distance below which nothing holds the descent back, metres.
-    """
-    beside = target.position[:2] - tool.position[:2]
-    distance = float(np.linalg.norm(beside))
-    above = min(max(2.5 * (distance - near), 0.0), height)
-    goal_z = target.position[2] + above
-    climb = float(np.clip(1 - (goal_z - tool.position[2]) / 0.05, 0.0, 1.0))
-    xy = tool.position[:2] + beside * climb
-    return Wish(Pose.of((*xy, goal_z), target.rotation), opened)
-
-
-def reach(task: TabletopTask) -> Wish:
-    """Go to the named block with open fingers."""
-    x, y, z = task.world.body(task.goal).position
-    return descend(task.world.tool, tool_down(x, y, z), height=0.10, opened=True)
-
-
-PLANS: dict[str, Plan] = {"Reach": reach, "ReachColor": reach}

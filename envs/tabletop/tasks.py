@@ -29,6 +29,12 @@ def spread(rng: np.random.Generator, count: int, apart: float, area: np.ndarray 
             return points
 
 
+def place_blocks(world: World, names: tuple[str, ...], points: np.ndarray, rng: np.random.Generator) -> None:
+    """Put blocks on the table at points ``(count, 2)``, each turned by up to 0.4 rad."""
+    for name, (x, y), yaw in zip(names, points, rng.uniform(-0.4, 0.4, len(points)), strict=True):
+        world.place(name, Pose.from_euler_xyz((0, 0, yaw), (x, y, 0.02)))
+
+
 class TabletopTask:
     """Lay a scene out from a seed, name a goal and judge it; each task fills in the four hooks at the end.
 
@@ -137,10 +143,7 @@ class Reach(TabletopTask):
         return f"reach the {goal} block"
 
     def arrange(self, rng: np.random.Generator) -> None:
-        points = spread(rng, len(self.goals), self.apart)
-        yaws = rng.uniform(-0.4, 0.4, len(points))
-        for name, (x, y), yaw in zip(self.goals, points, yaws, strict=True):
-            self.world.place(name, Pose.from_euler_xyz((0, 0, yaw), (x, y, 0.02)))
+        place_blocks(self.world, self.goals, spread(rng, len(self.goals), self.apart), rng)
 
     def met(self) -> bool:
         return self.world.tool.distance(self.world.body(self.goal))[0] < self.radius
@@ -151,3 +154,77 @@ class ReachColor(Reach):
 
     scene = "reach_color.xml"
     goals = COLORS
+
+
+class PickPlace(TabletopTask):
+    """Put the named one of three blocks on the plate.
+
+    Done when its centre is within 4.5 cm of the plate's, it stands on the plate, and the fingers are open, for three
+    steps in a row.
+    """
+
+    scene = "pick_place.xml"
+    goals = COLORS
+    released = 0.065
+    """Width of the fingers that counts as letting go, metres."""
+
+    def describe(self, goal: str) -> str:
+        return f"pick up the {goal} block and put it on the plate"
+
+    def arrange(self, rng: np.random.Generator) -> None:
+        points = spread(rng, 4, 0.12)
+        self.world.place_fixed("plate", Pose.of((*points[0], 0.0)))
+        place_blocks(self.world, COLORS, points[1:], rng)
+
+    def met(self) -> bool:
+        block, plate = self.world.body(self.goal).position, self.world.body("plate").position
+        beside = np.linalg.norm(block[:2] - plate[:2])
+        return bool(beside < 0.045 and 0.02 < block[2] < 0.04 and self.world.width > self.released)
+
+
+class PickPlaceClose(TabletopTask):
+    """Put the carrot in the open drawer and close it: closed to 1.5 cm with the carrot inside, for three steps."""
+
+    scene = "drawer.xml"
+    goals = ("carrot",)
+    travel = 0.13
+
+    def describe(self, goal: str) -> str:
+        return f"put the {goal} in the drawer and close the drawer"
+
+    def arrange(self, rng: np.random.Generator) -> None:
+        x, y = rng.uniform((0.40, 0.05), (0.60, 0.20))
+        self.world.place("carrot", Pose.from_euler_xyz((0, np.pi / 2, rng.uniform(-0.6, 0.6)), (x, y, 0.015)))
+        self.world.slide("drawer", self.travel)
+
+    def inside(self) -> bool:
+        """Say whether the carrot lies in the drawer."""
+        x, y, z = self.world.body("carrot").position - self.world.body("drawer").position
+        return bool(abs(x) < 0.066 and abs(y) < 0.072 and 0 < z < 0.045)
+
+    def met(self) -> bool:
+        return self.inside() and self.world.slide("drawer") < 0.015
+
+
+class StackCups(TabletopTask):
+    """Nest the yellow and the blue cup in the red one, and let go, for three steps in a row."""
+
+    scene = "cups.xml"
+    goals = ("cups",)
+    cups = ("red", "yellow", "blue")
+
+    def describe(self, goal: str) -> str:
+        return f"stack the {goal}"
+
+    def arrange(self, rng: np.random.Generator) -> None:
+        for name, (x, y) in zip(self.cups, spread(rng, 3, 0.15), strict=True):
+            self.world.place(name, Pose.of((x, y, 0.0)))
+
+    def nested(self, name: str) -> bool:
+        """Say whether a cup stands inside the red one."""
+        red, cup = self.world.body("red"), self.world.body(name)
+        x, y, z = cup.position - red.position
+        return bool(np.hypot(x, y) < 0.015 and 0 < z < 0.062 and min(red.rotation[2, 2], cup.rotation[2, 2]) > 0.95)
+
+    def met(self) -> bool:
+        return self.nested("yellow") and self.nested("blue") and self.world.width > PickPlace.released

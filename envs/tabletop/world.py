@@ -98,6 +98,12 @@ class World:
         self.data.qpos[start : start + 7] = [*pose.position, *pose.to_quat_wxyz()]
         self.data.qvel[joint.dofadr[0] : joint.dofadr[0] + 6] = 0
 
+    def place_fixed(self, name: str, pose: Pose) -> None:
+        """Put a body that nothing moves (a ``mocap`` body) somewhere."""
+        index = self.model.body(name).mocapid[0]
+        self.data.mocap_pos[index] = pose.position
+        self.data.mocap_quat[index] = pose.to_quat_wxyz()
+
     def slide(self, name: str, value: float | None = None) -> float:
         """Give the position of a one-dimensional joint, after setting it if a value is given."""
         start = self.model.joint(name).qposadr[0]
