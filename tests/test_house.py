@@ -29,20 +29,14 @@ def arguments(function: Function) -> list[ast.arg]:
 
 
 def public_methods(tree: ast.Module) -> Iterator[Function]:
-    """Yield methods a reader may call; `forward` is described by its class, an override by what it overrides."""
-    for owner in tree.body:
-        if isinstance(owner, ast.ClassDef) and not owner.name.startswith("_"):
-            for node in owner.body:
-                inherited = isinstance(node, Function) and any(
-                    "override" in ast.unparse(d) for d in node.decorator_list
-                )
-                if (
-                    isinstance(node, Function)
-                    and not node.name.startswith("_")
-                    and node.name != "forward"
-                    and not inherited
-                ):
-                    yield node
+    """Yield methods that need a docstring: public, not `forward` (its class describes it), not described by a base."""
+    owners = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for owner in owners.values():
+        bases = [owners[base.id] for base in owner.bases if isinstance(base, ast.Name) and base.id in owners]
+        inherited = {method.name for base in bases for method in base.body if isinstance(method, Function)}
+        methods = [node for node in owner.body if isinstance(node, Function) and not owner.name.startswith("_")]
+        described = {*inherited, "forward"}
+        yield from (node for node in methods if not node.name.startswith("_") and node.name not in described)
 
 
 def faults_of_function(function: Function) -> Iterator[str]:
