@@ -82,8 +82,8 @@ class Agent:
         """Return the action to execute now.
 
         Args:
-            observation: ``{"image": {camera: uint8 (B, 3, H, W)}, "state": (B, S), "language_instruction": B sentences}``,
-                as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
+            observation: ``{"image": {camera: uint8 (B, 3, H, W)}, "state": (B, S), "language_instruction": B
+                sentences}``, as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
             foresee: also predict the future frames, into `foresight`.
 
         Shape:
@@ -154,8 +154,7 @@ class Agent:
             parts.append(self.policy.read(tokens, heads=heads, at=[length - 1]))
             order.append(rows)
         place = torch.cat(order).argsort()
-        out.update(torch.cat(parts)[place])  # pyright: ignore[reportCallIssue, reportArgumentType]
-        return out
+        return out.update(torch.cat(parts)[place])
 
     def _picture(self, camera: str, out: TensorDict, encoded: Any) -> np.ndarray:  # noqa: ANN401 - a tensordict
         patches = out[keys.under(keys.FORESIGHT, camera)][:, 0]

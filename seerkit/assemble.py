@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from tensordict.utils import unravel_key
@@ -16,7 +17,8 @@ def bind(module: nn.Module, *, reads: Iterable[NestedKey], writes: Iterable[Nest
     """Tie a plain module's arguments and results to keys.
 
     Args:
-        module: takes one positional tensor per key of ``reads``, returns one (or a tuple of them) per key of ``writes``.
+        module: takes one positional tensor per key of ``reads``, returns one (or a tuple of them) per key of
+            ``writes``.
         reads: keys of its arguments, in order.
         writes: keys of its results, in order.
     """
@@ -49,13 +51,13 @@ def assemble(stages: Mapping[str, TensorDictModuleBase], *, inputs: Collection[N
     return TensorDictSequential(OrderedDict(stages))
 
 
-def stage_table(stages: Mapping[str, TensorDictModuleBase]) -> list[tuple[str, str, list[NestedKey], list[NestedKey]]]:
+def stage_table(stages: Mapping[str, TensorDictModuleBase]) -> list[tuple[str, str, list[Any], list[Any]]]:
     """List every stage as ``(name, module class, keys read, keys written)``, in order."""
     return [
-        (name, type(getattr(stage, "module", stage)).__name__, list(stage.in_keys), list(stage.out_keys))
+        (name, type(getattr(stage, "module", stage)).__name__, [*stage.in_keys], [*stage.out_keys])
         for name, stage in stages.items()
     ]
 
 
-def _keys(keys: Iterable[NestedKey | Sequence[str]]) -> list[NestedKey]:
+def _keys(keys: Iterable[NestedKey | Sequence[str]]) -> Any:  # noqa: ANN401 - tensordict spells this type twice
     return [unravel_key(key if isinstance(key, str) else tuple(key)) for key in keys]

@@ -25,7 +25,7 @@ class CheckpointError(ValueError):
 
 
 def save(policy: Policy, path: Path) -> Path:
-    """Write a policy into the folder ``path``: to a temporary name first, then renamed, so that it is whole or absent."""
+    """Write a policy into the folder ``path``, first under a temporary name, so that it is whole or absent."""
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -95,7 +95,8 @@ tags: [robotics, seerkit]
 ---
 # {meta["name"]}
 
-{meta["summary"]}. Paper: {meta.get("paper", "none")}. {trainable:,} trainable parameters; recipe `{policy.recipe.hash[:12]}`.
+{meta["summary"]}. Paper: {meta.get("paper", "none")}.
+{trainable:,} trainable parameters; recipe `{policy.recipe.hash[:12]}`.
 
 ```python
 from seerkit import Policy

@@ -1,7 +1,7 @@
 """Every tensordict key of seerkit, written down once with shape, dtype and unit.
 
-Names follow TorchRL's robot-policy schema (`torchrl.data.vla`) wherever it has one. Letters: ``B`` batch, ``T`` steps of
-history, ``F`` future frames, ``K`` chunk length, ``A`` action size (arm, then gripper), ``D`` model width.
+Names follow TorchRL's robot-policy schema (`torchrl.data.vla`) wherever it has one. Letters: ``B`` batch, ``T`` steps
+of history, ``F`` future frames, ``K`` chunk length, ``A`` action size (arm, then gripper), ``D`` model width.
 
 A prediction and its target never share a key: ``("vla_action", "chunk")`` is always a prediction, ``("target", ...)``
 is always data.
@@ -9,9 +9,12 @@ is always data.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-NestedKey = str | tuple[str, ...]
+if TYPE_CHECKING:
+    from tensordict import NestedKey as NestedKey  # noqa: PLC0414 - tensordict's name for it, handed on
+else:
+    NestedKey = str | tuple[str, ...]
 
 # -- what a robot or a data set gives -------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ class Edge:
 
     Args:
         when: at which steps the key group is visible.
-        ahead: additionally see the key group exactly this many steps *later* (a goal state); ``None`` for no look ahead.
+        ahead: additionally see the key group exactly this many steps *later* (a goal state); ``None`` for no.
         hide: share of the key tokens hidden from each step's queries, drawn anew for every training batch.
 
     Raises:
@@ -102,8 +102,8 @@ class TokenLayout:
 
     def slots(self) -> dict[str, slice]:
         """Return where each group stands inside a step."""
-        starts = accumulate(self.sizes.values(), initial=0)
-        return {name: slice(start, start + size) for (name, size), start in zip(self.sizes.items(), starts, strict=False)}
+        ends = accumulate(self.sizes.values())
+        return {name: slice(end - size, end) for (name, size), end in zip(self.sizes.items(), ends, strict=True)}
 
     def edge(self, query: str, key: str) -> Edge:
         """Return how ``query`` looks at ``key``: the declared edge, else the rule every group follows."""

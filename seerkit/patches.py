@@ -23,7 +23,7 @@ def patchify(images: Tensor, patch: int) -> Tensor:
         >>> patchify(torch.zeros(2, 3, 32, 32), 8).shape
         torch.Size([2, 16, 192])
     """
-    channels, height, width = images.shape[-3:]
+    height, width = images.shape[-2:]
     if height % patch or width % patch:
         raise ValueError(f"expected an image size divisible by the patch size {patch}, got {height}x{width}")
     tiles = images.unflatten(-1, (width // patch, patch)).unflatten(-3, (height // patch, patch))

@@ -66,6 +66,11 @@ class Policy(nn.Module):
         return self._stages["infer"]
 
     @property
+    def training_stages(self) -> Mapping[str, TensorDictModuleBase]:
+        """The bound stages of one training pass: frames and their futures together, only supervised steps read."""
+        return self._stages["train"]
+
+    @property
     def graph(self) -> TensorDictSequential:
         """The forward pass as one tensordict graph; ``select_subsequence`` cuts parts out of it."""
         return self._graphs["infer"]
@@ -73,9 +78,9 @@ class Policy(nn.Module):
     @property
     def inputs(self) -> list[keys.NestedKey]:
         """What a forward pass reads."""
-        return [keys.under(keys.IMAGE, name) for name in self.cameras] + [
-            key for key in (keys.STATE, keys.INSTRUCTION) if any(key in stage.in_keys for stage in self.stages.values())
-        ]
+        read = {key for stage in self.stages.values() for key in stage.in_keys}
+        images: list[keys.NestedKey] = [keys.under(keys.IMAGE, name) for name in self.cameras]
+        return images + [key for key in (keys.STATE, keys.INSTRUCTION) if key in read]
 
     def forward(self, td: TensorDictBase) -> TensorDictBase:
         """Predict chunks and foresight for every step of the window; writes into a copy of ``td``."""
@@ -91,8 +96,11 @@ class Policy(nn.Module):
         """
         check_inputs(self, td)
         check_targets(self, td)
-        out = self._graphs["train"](td.copy())
-        steps = self.supervised_steps(td[keys.TARGET_CHUNK].shape[1])
+        return self.supervise(self._graphs["train"](td.copy()))
+
+    def supervise(self, out: TensorDictBase) -> TensorDict:
+        """Evaluate the weighted terms on predictions and targets that are already there."""
+        steps = self.supervised_steps(out[keys.TARGET_CHUNK].shape[1])
         for key in (keys.TARGET_CHUNK, keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD, *self._target_pixels()):
             if key in out.keys(include_nested=True):
                 out[key] = out[key][:, :steps]
@@ -122,7 +130,8 @@ class Policy(nn.Module):
             out = self.eval()(td)
         finally:
             self.train(was_training)
-        return {name: self.picture(name, out[keys.under(keys.FORESIGHT, name)], out["pixels", name]) for name in self.cameras}
+        patches = {name: out[keys.under(keys.FORESIGHT, name)] for name in self.cameras}
+        return {name: self.picture(name, patches[name], out[keys.under(keys.PIXELS, name)]) for name in self.cameras}
 
     def picture(self, camera: str, patches: Tensor, pixels: Tensor) -> Tensor:
         """Turn predicted patches ``(..., P, N)`` into levels ``(..., 3, S, S)``, given the present pixels."""
@@ -189,7 +198,7 @@ class Policy(nn.Module):
 
     def _bind(self) -> dict[str, dict[str, TensorDictModuleBase]]:
         config = self.recipe.config
-        encoders = {name: _bound(self.encoders[name], part, part["writes"]) for name, part in config["encoders"].items()}
+        encoders = {name: _bound(self.encoders[name], p, p["writes"]) for name, p in config["encoders"].items()}
         heads = {name: _bound(self.heads[name], part, part["writes"]) for name, part in config["heads"].items()}
         stages = {}
         for mode in ("infer", "train"):

@@ -73,8 +73,8 @@ def load_recipe(name: str, *overrides: str) -> Recipe:
     """Compose a recipe from the package, or read one from a YAML file, and resolve it.
 
     Args:
-        name: a name of `list_recipes` or a path to a ``.yaml`` file: a resolved recipe (as `Recipe.yaml` writes), or one
-            with its own ``defaults`` that build on the package's.
+        name: a name of `list_recipes` or a path to a ``.yaml`` file: a resolved recipe (as `Recipe.yaml` writes), or
+            one with its own ``defaults`` that build on the package's.
         overrides: ``group=option`` or ``some.key=value``, as on Hydra's command line.
 
     Raises:
@@ -96,12 +96,12 @@ def load_recipe(name: str, *overrides: str) -> Recipe:
 
 
 def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Resolve every reference, expand ``*`` to one key per camera and drop edges to groups the recipe does without."""
+    """Resolve references, expand ``*`` to one key per camera, drop edges to groups the recipe does without."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        tree = OmegaConf.to_container(config, resolve=True)  # pyright: ignore[reportArgumentType]
+        tree = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise RecipeError(f"the recipe does not resolve: {error}") from error
     tree = json.loads(json.dumps(tree))  # plain types, whatever YAML made of them
@@ -139,6 +139,7 @@ def build(config: object, **given: object) -> Any:  # noqa: ANN401 - whatever th
 
 
 def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
+    import yaml
     from omegaconf import OmegaConf
 
     tree = OmegaConf.load(path)
@@ -149,7 +150,7 @@ def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
         if OmegaConf.select(tree, key) is None and key not in dict(_leaves(OmegaConf.to_container(tree))):
             known = [*dict(_leaves(OmegaConf.to_container(tree)))]
             raise RecipeError(f"no key {key!r} in {path}{_nearest(key, known)} (groups need the recipe's own name)")
-        OmegaConf.update(tree, key, OmegaConf.create(f"x: {value}")["x"])
+        OmegaConf.update(tree, key, yaml.safe_load(value))
     return resolve(tree, overrides)
 
 

@@ -46,7 +46,8 @@ class Pixels(nn.Module):
         super().__init__()
         if shift_per not in ("frame", "window"):
             raise ValueError(f"shift_per is 'frame' or 'window', got {shift_per!r}")
-        self.size, self.shift, self.shift_per = size, shift, shift_per
+        self.size, self.shift = size, shift
+        self.shift_per: Literal["frame", "window"] = shift_per
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 

@@ -24,7 +24,7 @@ class CameraTokens(nn.Module):
 
     Shape:
         pixels: one ``(B, T, 3, S, S)`` per camera.
-        returns: image tokens ``(B, T, cameras * Q, dim)``, camera by camera, and summary tokens ``(B, T, cameras, dim)``.
+        returns: image tokens ``(B, T, cameras * Q, dim)``, camera by camera; summaries ``(B, T, cameras, dim)``.
 
     Raises:
         ValueError: if another number of cameras comes, or images of another size than the encoder's.

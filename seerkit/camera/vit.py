@@ -43,7 +43,13 @@ class Vit(nn.Module):
 
         self.frozen = frozen
         self.vit = VisionTransformer(
-            img_size=image_size, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, num_classes=0, global_pool=""
+            img_size=image_size,
+            patch_size=patch,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            num_classes=0,
+            global_pool="",
         )
         if frozen:
             freeze(self)

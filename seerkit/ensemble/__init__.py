@@ -1,7 +1,7 @@
 """Action ensemblers: from chunks predicted at successive steps to the action executed now.
 
 All share one shape of call, so that a recipe can exchange them: ``forward(chunk, is_init, *carry) -> (action, *carry)``
-and ``initial(batch) -> carry``.
+and ``initial(batch, chunk=, action_dim=) -> carry``.
 """
 
 from seerkit.ensemble.first import FirstAction

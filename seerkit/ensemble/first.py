@@ -14,9 +14,9 @@ class FirstAction(nn.Module):
         returns: the action ``(B, A)``.
     """
 
-    def initial(self, batch: int, *, chunk: int, action_dim: int) -> tuple[Tensor, ...]:
+    def initial(self, batch: int, *, chunk: int, action_dim: int) -> tuple[Tensor, ...]:  # noqa: ARG002 - one shape
         """Return the empty carry: nothing is remembered."""
         return ()
 
-    def forward(self, chunk: Tensor, is_init: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, chunk: Tensor, is_init: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - of call for all
         return (chunk[:, 0],)

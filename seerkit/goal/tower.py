@@ -29,7 +29,7 @@ class ClipTextTower(nn.Module):
         super().__init__()
         ensure_torchvision()
         import open_clip
-        from open_clip.model import CLIPTextCfg, _build_text_tower  # pyright: ignore[reportPrivateUsage]
+        from open_clip.model import CLIPTextCfg, _build_text_tower
 
         config = open_clip.get_model_config(model)
         if config is None:
@@ -39,7 +39,7 @@ class ClipTextTower(nn.Module):
         )
         freeze(self)
 
-    def train(self, mode: bool = True) -> ClipTextTower:
+    def train(self, mode: bool = True) -> ClipTextTower:  # noqa: ARG002 - torch's signature
         """Stay in evaluation mode: a frozen tower has no training mode."""
         return stay_frozen(self)
 

@@ -33,7 +33,8 @@ class GripperLoss(nn.Module):
 
     def forward(self, chunk: Tensor, target: Tensor, is_pad: Tensor) -> Tensor:
         is_open = (target[..., -1] > 0).to(chunk.dtype)
-        return valid_mean(functional.binary_cross_entropy_with_logits(chunk[..., -1], is_open, reduction="none"), is_pad)
+        error = functional.binary_cross_entropy_with_logits(chunk[..., -1], is_open, reduction="none")
+        return valid_mean(error, is_pad)
 
 
 def valid_mean(error: Tensor, is_pad: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Resamplers: many patch features to a few latents per image."""
 
-from seerkit.resample.pool import KeepPatches, MeanPool
 from seerkit.resample.perceiver import Perceiver
+from seerkit.resample.pool import KeepPatches, MeanPool
 
 __all__ = ["KeepPatches", "MeanPool", "Perceiver"]

@@ -76,5 +76,8 @@ class LatentAttention(nn.Module):
         latents = self.norm_latents(latents)
         seen = torch.cat([self.norm_patches(patches), latents], dim=1)
         key, value = self.key_value(seen).chunk(2, dim=-1)
-        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.query(latents), key, value))
+        query, key, value = (self._split(x) for x in (self.query(latents), key, value))
         return self.out(functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -17,8 +17,9 @@ class PoseGripper(nn.Module):
 
     Args:
         dim: width of the trunk.
-        gripper: ``"open_closed"``: the last number of the state is -1 or 0 (closed) or +1 (open) and becomes a one-hot
-            vector (closed, open); ``"widths"``: the last two numbers are the fingers' openings in metres, used as they are.
+        gripper: ``"open_closed"``: the last number of the state is -1 or 0 (closed) or +1 (open) and becomes a
+            one-hot vector (closed, open); ``"widths"``: the last two numbers are the fingers' openings in metres, used
+            as they are.
         pose: how many leading numbers describe the pose: position (m) and extrinsic-xyz Euler angles (rad).
 
     Shape:

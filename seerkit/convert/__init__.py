@@ -1,0 +1,1 @@
+"""Weights of other projects, renamed into seerkit's and back."""
