@@ -84,7 +84,7 @@ def build_model(scene: str, look: Look, image_size: int) -> mujoco.MjModel:
     _draw(root, look, image_size)
     used = {geom.get("mesh") for geom in arm.iter("geom")}
     _find(root, "asset").extend(m for m in robot.iterfind("asset/mesh") if m.get("name") in used)
-    _find(root, "asset").extend(objects.findall("material"))
+    _find(root, "asset").extend([*objects.findall("material"), *objects.findall("mesh")])
     _find(root, "worldbody").append(arm)
     _find(root, "worldbody").extend(objects.findall("body"))
     for joint, stiffness in enumerate(STIFFNESS, start=1):

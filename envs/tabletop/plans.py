@@ -66,9 +66,14 @@ def grasp(tool: Pose, width: float, target: Pose, *, height: float = 0.10) -> Wi
     return Wish(target, opened=False) if closing else descend(tool, target, height=height, opened=True)
 
 
-def let_go(tool: Pose) -> Wish:
-    """Open the fingers without moving."""
-    return Wish(tool, opened=True)
+def let_go(tool: Pose, *, lift: float = 0.0) -> Wish:
+    """Open the fingers, without moving or while rising a little (metres wished for, of which a step covers 40 %)."""
+    return Wish(raised(tool, lift), opened=True)
+
+
+def raised(pose: Pose, height: float) -> Pose:
+    """Give a pose moved straight up by some metres."""
+    return Pose.of(pose.position + np.array([0.0, 0.0, height]), pose.rotation)
 
 
 def reach(task: TabletopTask) -> Wish:
@@ -85,7 +90,8 @@ def pick_place(task: TabletopTask) -> Wish:
     if math.hypot(x - plate[0], y - plate[1]) < 0.03 and z < 0.034:
         return let_go(tool)
     if np.linalg.norm(block.position - tool.position) < 0.025 and width < 0.047:
-        return descend(tool, tool_down(*plate[:2], 0.030), height=0.09, opened=False)
+        gap = plate + np.array([0.0, 0.0, 0.028]) - block.position  # move the block, however it is held, to its place
+        return descend(tool, tool_down(*(tool.position + gap)), height=0.09, opened=False)
     flat = min(block.rotation.T[:], key=lambda axis: abs(axis[2]))
     return grasp(tool, width, tool_down(x, y, max(z, 0.018), heading(flat, math.pi / 2)))
 
@@ -99,7 +105,7 @@ def pick_place_close(task: PickPlaceClose) -> Wish:
     x, y, z = carrot.position
     if task.inside():
         if width < 1.8 * FINGER_OPEN and tool.position[2] < 0.11:
-            return let_go(tool)
+            return let_go(tool, lift=0.02)
         return push(tool, tool_down(front, drawer[1], 0.05))
     spot = tool_down(drawer[0] + 0.010, drawer[1], 0.085)
     if over(tool, spot, beside=0.015, above=0.012) and math.hypot(x - tool.position[0], y - tool.position[1]) < 0.03:
@@ -114,8 +120,8 @@ def push(tool: Pose, front: Pose) -> Wish:
     """Come down before a front (its outward side is +x) and push it towards -x with the fingers."""
     ahead = tool.position - front.position
     if ahead[0] > 0.0 and abs(ahead[1]) < 0.02 and abs(ahead[2]) < 0.015 and ahead[0] < 0.08:
-        return Wish(Pose.of(front.position - (0.04, 0, 0), front.rotation), opened=True, speed=0.5)
-    before = Pose.of(front.position + (0.05, 0, 0), front.rotation)
+        return Wish(Pose.of(front.position - np.array([0.04, 0.0, 0.0]), front.rotation), opened=True, speed=0.5)
+    before = Pose.of(front.position + np.array([0.05, 0.0, 0.0]), front.rotation)
     return descend(tool, before, height=0.12, opened=True)
 
 
@@ -128,18 +134,18 @@ def stack_cups(task: StackCups) -> Wish:
     if done and width < 1.8 * FINGER_OPEN and over(tool, rim(world.body(done[-1])), beside=0.03, above=0.02, turned=1):
         return let_go(tool)
     if not left:
-        return Wish(Pose.of(tool.position + (0, 0, 0.1), tool.rotation), opened=True)
+        return let_go(tool, lift=0.1)
     target = rim(world.body(left[0]))
     red = rim(world.body("red"))
     if over(tool, target, beside=0.015, above=0.015, turned=1) and width < 0.068:
-        return descend(tool, Pose.of(red.position + (0, 0, 0.01), red.rotation), height=0.12, opened=False, near=0.004)
+        return descend(tool, raised(red, 0.015), height=0.12, opened=False, near=0.004)
     return grasp(tool, width, target, height=0.14)
 
 
 def rim(cup: Pose) -> Pose:
     """Give the grasp pose at a cup's rim."""
     x, y, z = cup.position
-    return tool_down(x, y, z + 0.062)
+    return tool_down(x, y, z + 0.065)
 
 
 PLANS: dict[str, Plan] = {

@@ -12,6 +12,7 @@ from seerkit.envs.tabletop.world import World, tool_down
 
 AREA = np.array([[0.40, -0.22], [0.62, 0.22]])
 """Corners of the workspace in which objects lie: x and y in metres."""
+PLATE_AREA = np.array([[0.42, -0.17], [0.60, 0.17]])
 HOME = (0.43, 0.0, 0.24, 0.0)
 """Start pose of the tool: x, y, z in metres and yaw in radians, pointing down."""
 START_LOW, START_HIGH = (0.38, -0.22, 0.10, -0.35), (0.62, 0.22, 0.30, 0.35)
@@ -20,11 +21,12 @@ COLORS = ("red", "green", "blue")
 OPTIONS = ("goal", "keep_layout", "start")
 
 
-def spread(rng: np.random.Generator, count: int, apart: float, area: np.ndarray = AREA) -> np.ndarray:
-    """Draw points in an area, each at least ``apart`` metres from the others: ``(count, 2)``."""
+def spread(rng: np.random.Generator, areas: list[np.ndarray], apart: float) -> np.ndarray:
+    """Draw a point in each area, each at least ``apart`` metres from the others: ``(count, 2)``."""
+    low, high = np.stack(areas, axis=1)
     while True:
-        points = rng.uniform(area[0], area[1], (count, 2))
-        gaps = np.linalg.norm(points[:, None] - points, axis=-1)[np.triu_indices(count, 1)]
+        points = rng.uniform(low, high)
+        gaps = np.linalg.norm(points[:, None] - points, axis=-1)[np.triu_indices(len(areas), 1)]
         if (gaps >= apart).all():
             return points
 
@@ -143,7 +145,7 @@ class Reach(TabletopTask):
         return f"reach the {goal} block"
 
     def arrange(self, rng: np.random.Generator) -> None:
-        place_blocks(self.world, self.goals, spread(rng, len(self.goals), self.apart), rng)
+        place_blocks(self.world, self.goals, spread(rng, [AREA] * len(self.goals), self.apart), rng)
 
     def met(self) -> bool:
         return self.world.tool.distance(self.world.body(self.goal))[0] < self.radius
@@ -172,7 +174,7 @@ class PickPlace(TabletopTask):
         return f"pick up the {goal} block and put it on the plate"
 
     def arrange(self, rng: np.random.Generator) -> None:
-        points = spread(rng, 4, 0.12)
+        points = spread(rng, [PLATE_AREA] + [AREA] * 3, 0.12)
         self.world.place_fixed("plate", Pose.of((*points[0], 0.0)))
         place_blocks(self.world, COLORS, points[1:], rng)
 
@@ -217,14 +219,14 @@ class StackCups(TabletopTask):
         return f"stack the {goal}"
 
     def arrange(self, rng: np.random.Generator) -> None:
-        for name, (x, y) in zip(self.cups, spread(rng, 3, 0.15), strict=True):
+        for name, (x, y) in zip(self.cups, spread(rng, [AREA] * 3, 0.15), strict=True):
             self.world.place(name, Pose.of((x, y, 0.0)))
 
     def nested(self, name: str) -> bool:
         """Say whether a cup stands inside the red one."""
         red, cup = self.world.body("red"), self.world.body(name)
         x, y, z = cup.position - red.position
-        return bool(np.hypot(x, y) < 0.015 and 0 < z < 0.062 and min(red.rotation[2, 2], cup.rotation[2, 2]) > 0.95)
+        return bool(np.hypot(x, y) < 0.015 and 0 < z < 0.05 and min(red.rotation[2, 2], cup.rotation[2, 2]) > 0.95)
 
     def met(self) -> bool:
         return self.nested("yellow") and self.nested("blue") and self.world.width > PickPlace.released
