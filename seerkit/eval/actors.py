@@ -53,7 +53,7 @@ class RandomActor:
         self._low, self._high = np.asarray(space.low), np.asarray(space.high)  # pyright: ignore[reportAttributeAccessIssue]
         if len(self._draws) != len(rows):
             self._draws = [np.random.default_rng(0) for _ in rows]
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             self._draws[row] = np.random.default_rng((seeds[row] or 0, 2))
 
     def act(self, observation: Observation) -> np.ndarray:  # noqa: ARG002 - chance looks at nothing

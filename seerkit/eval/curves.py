@@ -1,0 +1,115 @@
+"""Training curves, read back from a run's ``metrics.jsonl``."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+RIGHT, WRONG = "val_loss_arm", "val_loss_arm_wrong_word"
+"""Held-out action loss with the instruction as given, and with another instruction in its place."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One measurement over training: ``y[i]`` was taken after ``x[i]`` updates."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @property
+    def last(self) -> float:
+        """Give the newest value."""
+        return self.y[-1]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Series that belong in one chart.
+
+    Args:
+        title: what it shows, as a heading.
+        series: what to draw.
+        log: whether the vertical axis is logarithmic.
+        note: one sentence on how to read it.
+    """
+
+    title: str
+    series: tuple[Series, ...]
+    log: bool = False
+    note: str = ""
+
+
+Curves = Mapping[str, Series]
+
+
+def read_curves(path: Path | str | None) -> dict[str, Series]:
+    """Read every series of a ``metrics.jsonl``; none if the file is not there.
+
+    Each line is one JSON object with ``step`` and numbers. A last line that a killed run left unfinished is ignored.
+    """
+    if path is None or not Path(path).is_file():
+        return {}
+    columns: dict[str, tuple[list[float], list[float]]] = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        step = values.pop("step")
+        for name, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                x, y = columns.setdefault(name, ([], []))
+                x.append(float(step))
+                y.append(float(value))
+    return {name: Series(name, tuple(x), tuple(y)) for name, (x, y) in columns.items()}
+
+
+def figures(curves: Curves) -> list[Figure]:
+    """Sort series into charts: training loss, held-out loss, listening, foresight, and the rest of the run."""
+    held = [name for name in curves if name.startswith("val_loss") and not name.endswith("_wrong_word")]
+    training = [name for name in curves if name == "loss" or name.startswith("loss_")]
+    quality = [name for name in curves if name.startswith("val_psnr")]
+    drawn = {*held, *training, *quality, RIGHT, WRONG}
+    charts = [
+        _figure(curves, "Training loss", training, log=True, note="Each term already carries its weight; they add up."),
+        _figure(curves, "Held-out loss", held, log=True, note="On episodes the training never saw."),
+        _figure(
+            curves,
+            "Does it listen?",
+            [RIGHT, WRONG] if WRONG in curves else [],
+            log=True,
+            note="Held-out action loss with the right instruction and with a wrong one. A policy that listens does "
+            "clearly worse when misled.",
+        ),
+        _figure(
+            curves,
+            "Foresight, dB",
+            quality,
+            note="Peak signal-to-noise ratio of foreseen frames; val_psnr_copy is that of repeating the present.",
+        ),
+    ]
+    rest = [name for name in curves if name not in drawn and not name.startswith("val_")]
+    charts += [_figure(curves, name.replace("_", " ").capitalize(), [name]) for name in rest]
+    return [chart for chart in charts if chart.series]
+
+
+def listening(curves: Curves) -> float | None:
+    """Say how many times larger the held-out action loss gets with a wrong instruction; None if never measured."""
+    if RIGHT not in curves or WRONG not in curves or curves[RIGHT].last <= 0:
+        return None
+    return curves[WRONG].last / curves[RIGHT].last
+
+
+def smooth(values: Sequence[float], *, decay: float = 0.9) -> list[float]:
+    """Average exponentially, corrected for the start (as Adam does), so that the first value is itself."""
+    total, weight, out = 0.0, 0.0, []
+    for value in values:
+        total, weight = decay * total + (1 - decay) * value, decay * weight + (1 - decay)
+        out.append(total / weight)
+    return out
+
+
+def _figure(curves: Curves, title: str, names: Sequence[str], *, log: bool = False, note: str = "") -> Figure:
+    return Figure(title, tuple(curves[name] for name in names if name in curves), log, note)

@@ -1,0 +1,263 @@
+"""The report as one HTML file: styles, script, charts and videos inside, nothing fetched from anywhere."""
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seerkit.eval.curves import figures, listening
+from seerkit.eval.pictures import mp4, png, still
+from seerkit.eval.plots import chart, number
+from seerkit.eval.quality import judge
+from seerkit.eval.records import Recording, Rollout
+from seerkit.eval.statistics import Interval
+
+if TYPE_CHECKING:
+    from seerkit.eval.report import Report
+
+FPS = 10
+"""Control steps per second in the videos."""
+NAMES = {"trained": "Trained policy", "expert": "Scripted expert", "random": "Random actions"}
+
+
+def render(report: "Report") -> str:
+    """Draw the whole page."""
+    sections = [
+        _header(report),
+        _warnings(report.warnings),
+        _section("foresight", "What it saw, foresaw, and what came", _films(report), _FORESIGHT),
+        _section("training", "Training", _charts(report)),
+        _section("tasks", "Tasks", _tasks(report), "Wilson 95 % intervals. Click a heading to sort."),
+        _section("episodes", "Episodes", _episodes(report), "Every episode is a function of its seed."),
+        _section("provenance", "Provenance", _provenance(report), "What can change these numbers."),
+    ]
+    page = Template(_asset("page.html"))
+    return page.substitute(
+        title=_text(report.title), style=_asset("page.css"), script=_asset("page.js"), body="\n".join(sections)
+    )
+
+
+_FORESIGHT = (
+    "Left: what the cameras saw. Middle: the frame the policy drew, before acting, for a few steps later. Right: the "
+    "frame that then came. At ten steps per second."
+)
+
+
+def percent(interval: Interval) -> str:
+    """Write a rate in whole per cent."""
+    return "-" if interval.value != interval.value else f"{100 * interval.value:.0f} %"
+
+
+def _asset(name: str) -> str:
+    return resources.files("seerkit.eval").joinpath(name).read_text(encoding="utf-8")
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _section(name: str, title: str, body: str, note: str = "") -> str:
+    if not body:
+        return ""
+    told = f'<p class="note">{_text(note)}</p>' if note else ""
+    return f'<section id="{name}"><h2>{_text(title)}</h2>{told}{body}</section>'
+
+
+def _header(report: "Report") -> str:
+    bars = "".join(_bar(actor, rollout) for actor, rollout in report.rollouts.items())
+    chips = "".join(f"<li><span>{_text(name)}</span> {_text(value)}</li>" for name, value in _chips(report))
+    summary = f'<p class="summary">{_text(report.summary)}</p>' if report.summary else ""
+    return (
+        f'<header><p class="brand">seerkit evaluation</p><h1>{_text(report.title)}</h1>{summary}'
+        f'<div class="hero"><div class="bars" role="list">{bars}'
+        '<div class="axis" aria-hidden="true"><span></span><span class="ticks"><i>0</i><i>25</i><i>50</i><i>75</i>'
+        f'<i>100 %</i></span><span></span></div></div>{_tiles(report)}</div><ul class="chips">{chips}</ul></header>'
+    )
+
+
+def _bar(actor: str, rollout: Rollout) -> str:
+    rate = rollout.rate
+    low, high = 100 * rate.low, 100 * rate.high
+    value = 0.0 if rate.value != rate.value else 100 * rate.value
+    who = _text(NAMES.get(actor, actor))
+    said = f"{rollout.successes} of {len(rollout.episodes)}, 95 % interval {low:.0f} to {high:.0f} %"
+    return (
+        f'<div class="bar {_text(actor)}" role="listitem" title="{said}"><span class="who">{who}'
+        f'</span><span class="track"><span class="fill" style="width:{value:.2f}%"></span><span class="whisker" '
+        f'style="left:{low:.2f}%;width:{high - low:.2f}%"></span></span><span class="rate"><b>{percent(rate)}</b> '
+        f"<small>{rollout.successes}/{len(rollout.episodes)} · {low:.0f}–{high:.0f}</small></span></div>"  # noqa: RUF001
+    )
+
+
+def _tiles(report: "Report") -> str:
+    tiles: list[tuple[str, str, str]] = []
+    trained = report.rollouts.get("trained")
+    if trained and trained.latency:
+        spent = trained.latency
+        detail = f"p50 for {spent.rows} at once; p95 {number(spent.p95)} ms"
+        tiles.append(("Time to act", f"{number(spent.p50)} ms", detail))
+    steps = [episode.steps for episode in trained.episodes if episode.success] if trained else []
+    if steps:
+        tiles.append(
+            ("Steps to success", f"{np.median(steps):.0f}", f"median of {len(steps)}; {min(steps)} to {max(steps)}")
+        )
+    for camera, scores in report.foresight().items():
+        gain = f"repeating the present: {scores['repeated'].value:.1f} dB"
+        tiles.append((f"Foresight, {camera}", f"{scores['foreseen'].value:.1f} dB", gain))
+    ratio = listening(report.curves)
+    if ratio is not None:
+        tiles.append(("Misled by a wrong word", f"{ratio:.1f} x", "held-out action loss, wrong / right"))
+    cells = "".join(
+        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
+        for name, value, detail in tiles
+    )
+    return f'<dl class="tiles">{cells}</dl>' if cells else ""
+
+
+def _chips(report: "Report") -> Iterable[tuple[str, str]]:
+    known = report.provenance
+    if "recipe" in known:
+        yield "recipe", f"{known['recipe']['name']} {known['recipe']['hash'][:10]}"
+    if "weights" in known:
+        yield "weights", known["weights"]["sha256"][:10]
+    seeds = sorted({episode.seed for rollout in report.rollouts.values() for episode in rollout.episodes})
+    if seeds:
+        yield "seeds", f"{seeds[0]} to {seeds[-1]}"
+    if "execution" in known:
+        yield "device", known["execution"]["device"]
+    if "created" in known:
+        yield "made", known["created"].replace("T", " ").replace("+00:00", " UTC")
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    items = "".join(f"<li>{_text(warning)}</li>" for warning in warnings)
+    return f'<aside class="warnings" role="note"><h2>Mind</h2><ul>{items}</ul></aside>' if items else ""
+
+
+def _films(report: "Report") -> str:
+    cards = "".join(_film(recording) for recording in report.recordings)
+    return f'<div class="films">{cards}</div>' if cards else ""
+
+
+def _film(recording: Recording) -> str:
+    episode, judged = recording.episode, judge(recording)
+    video = base64.b64encode(mp4(recording, fps=FPS)).decode()
+    picture = base64.b64encode(png(still(recording, side=96))).decode()
+    scores = {
+        camera: {"foreseen": scored.foreseen.round(1).tolist(), "repeated": scored.repeated.round(1).tolist()}
+        for camera, scored in judged.items()
+    }
+    data = html.escape(json.dumps({"fps": FPS, "psnr": scores}), quote=True)
+    mark = '<span class="yes">success</span>' if episode.success else '<span class="no">failed</span>'
+    alt = f"Film strip of episode {episode.index}: frames seen, foreseen and come"
+    average = " · ".join(
+        f"{camera} {scored.foreseen.mean():.1f} dB (repeat {scored.repeated.mean():.1f})"
+        for camera, scored in judged.items()
+        if len(scored.foreseen)
+    )
+    facts = f"{episode.task} · episode {episode.index} · seed {episode.seed} · {episode.steps} steps"
+    return (
+        f'<article class="film" data-film="{data}"><h3>{mark} {_text(episode.instruction or episode.task)}</h3>'
+        f'<p class="note">{_text(facts)}</p>'
+        f'<video controls muted loop playsinline preload="auto" src="data:video/mp4;base64,{video}"></video>'
+        f'<p class="score" data-average="{_text(average)}">{_text(average)}</p>'
+        f'<details><summary>Film strip</summary><img loading="lazy" alt="{_text(alt)}" '
+        f'src="data:image/png;base64,{picture}"></details></article>'
+    )
+
+
+def _charts(report: "Report") -> str:
+    drawn = figures(report.curves)
+    main = "".join(chart(figure) for figure in drawn if len(figure.series) > 1)
+    rest = "".join(chart(figure) for figure in drawn if len(figure.series) == 1)
+    more = f'<details><summary>More curves</summary><div class="charts">{rest}</div></details>' if rest else ""
+    return f'<div class="charts">{main}</div>{more}' if main or rest else ""
+
+
+def _tasks(report: "Report") -> str:
+    heads = ("Actor", "Task", "Instruction", "Success", "95 % interval", "Episodes", "Steps to success")
+    rows = []
+    for group in report.groups():
+        rate, steps = group.rate, group.steps
+        meter = f'<span class="meter {_text(group.actor)}"><i style="width:{100 * rate.value:.1f}%"></i></span>'
+        interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
+        cells = [
+            _cell(NAMES.get(group.actor, group.actor)),
+            _cell(group.task),
+            _cell(group.instruction),
+            _cell(percent(rate), rate.value, extra=meter),
+            _cell(interval, rate.low),
+            _cell(len(group.episodes), len(group.episodes)),
+            _cell(f"{steps.value:.1f}" if steps else "-", steps.value if steps else 1e9),
+        ]
+        rows.append("".join(cells))
+    return _table(heads, rows, numeric={3, 4, 5, 6}) if rows else ""
+
+
+def _episodes(report: "Report") -> str:
+    heads = ("Actor", "Episode", "Seed", "Task", "Instruction", "Outcome", "Steps")
+    rows = [
+        _cell(NAMES.get(actor, actor))
+        + _cell(episode.index, episode.index)
+        + _cell(episode.seed, episode.seed)
+        + _cell(episode.task)
+        + _cell(episode.instruction)
+        + _cell(
+            "success" if episode.success else "failed", int(episode.success), kind="yes" if episode.success else "no"
+        )
+        + _cell(episode.steps, episode.steps)
+        for actor, rollout in report.rollouts.items()
+        for episode in rollout.episodes
+    ]
+    if not rows:
+        return ""
+    return f'<div class="scroll">{_table(heads, rows, numeric={1, 2, 6})}</div>'
+
+
+def _table(heads: Sequence[str], rows: Sequence[str], *, numeric: set[int]) -> str:
+    titles = "".join(
+        f'<th scope="col"{" class=num" if place in numeric else ""}><button type="button">{_text(head)}</button></th>'
+        for place, head in enumerate(heads)
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table class="sortable"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(shown: object, value: float | None = None, *, extra: str = "", kind: str = "") -> str:
+    sort = f' data-value="{value}"' if value is not None else ""
+    classes = f' class="{kind or "num"}"' if value is not None else ""
+    return f"<td{sort}{classes}>{extra}{_text(shown)}</td>"
+
+
+def _provenance(report: "Report") -> str:
+    parts = [_details(name, value) for name, value in report.provenance.items() if isinstance(value, dict)]
+    return "".join(parts)
+
+
+def _details(name: str, value: dict[str, Any]) -> str:
+    rows = "".join(f"<tr><th>{_text(key)}</th><td>{_value(item)}</td></tr>" for key, item in value.items())
+    return f"<details><summary>{_text(name.replace('_', ' '))}</summary><table class=facts>{rows}</table></details>"
+
+
+def _value(item: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(item, dict) and item:
+        return f"<pre>{_text(_plain(item))}</pre>"
+    if isinstance(item, list | tuple):
+        return _text(", ".join(map(str, item))) or "-"
+    return "-" if item is None else _text(item)
+
+
+def _plain(tree: object, indent: int = 0) -> str:
+    """Write a tree the way YAML does; enough to be read, not to be parsed."""
+    if not isinstance(tree, dict):
+        return str(tree)
+    lines = []
+    for key, item in tree.items():
+        below = isinstance(item, dict) and item
+        lines.append(f"{'  ' * indent}{key}:" + (f"\n{_plain(item, indent + 1)}" if below else f" {item}"))
+    return "\n".join(lines)
