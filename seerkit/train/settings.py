@@ -1,0 +1,156 @@
+"""What a training run is asked to do; everything that decides its outcome besides the policy and the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Hold a run's hyper-parameters, checked.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: of AdamW, on every trainable parameter (as the official Seer: one group, norms and biases too).
+        betas: of AdamW.
+        batch_size: windows per update.
+        micro_batch: windows per forward pass, when a whole batch does not fit into memory; must divide ``batch_size``.
+        epochs: length of the run in passes over the data; give this or ``updates``.
+        updates: length of the run in optimiser updates.
+        warmup_epochs: length of the linear warm-up in passes over the data; give this, or ``warmup``, or neither.
+        warmup: length of the linear warm-up in updates.
+        schedule: ``"cosine"`` falls to 0 at the end, ``"constant"`` stays at the peak.
+        clip: largest gradient norm, ``None`` for no clipping.
+        clip_each: clip the accumulating gradient after every forward pass, as the official Seer does, instead of once
+            per update. Only differs when ``micro_batch`` is set.
+        ema: decay of the averaged weights, ``None`` for none; checkpoints and validation then use the average.
+        seed: decides the order of the windows, dropout, augmentation and the hold-out.
+        precision: ``"fp32"``, or ``"bf16"`` for autocast.
+        holdout: share of the layouts kept for validation.
+        validation_windows: how many held-out windows a validation looks at, at most.
+        validate_every: updates between validations; a tenth of the run if not given.
+        save_every: updates between checkpoints; a tenth of the run if not given.
+        log_every: updates between lines of the log.
+        keep: how many checkpoints stay, besides the best one.
+
+    Raises:
+        ValueError: a value is out of range, or not exactly one of ``epochs`` and ``updates`` is given.
+    """
+
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 16
+    micro_batch: int | None = None
+    epochs: float | None = None
+    updates: int | None = None
+    warmup_epochs: float | None = None
+    warmup: int | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float | None = 0.1
+    clip_each: bool = False
+    ema: float | None = None
+    seed: int = 42
+    precision: Literal["fp32", "bf16"] = "fp32"
+    holdout: float = 0.0
+    validation_windows: int = 256
+    validate_every: int | None = None
+    save_every: int | None = None
+    log_every: int = 10
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.updates is None):
+            raise ValueError(f"give either epochs or updates, got epochs={self.epochs} and updates={self.updates}")
+        if self.warmup_epochs is not None and self.warmup is not None:
+            raise ValueError(f"give warmup_epochs or warmup, got {self.warmup_epochs} and {self.warmup}")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if self.batch_size % (self.micro_batch or 1):
+            raise ValueError(f"micro_batch must divide batch_size {self.batch_size}, got {self.micro_batch}")
+        for name, known in (("schedule", ("cosine", "constant")), ("precision", ("fp32", "bf16"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value < high:
+                raise ValueError(f"{name} must be in [{low}, {high}), got {value}")
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Settings:
+        """Build settings from a recipe's ``train`` section and explicit changes to it.
+
+        A change of ``updates`` replaces the recipe's ``epochs`` and the other way round; the warm-up then keeps its
+        share of the run unless it is changed too.
+
+        Raises:
+            ValueError: a name is unknown (the nearest one is suggested) or a value is out of range.
+        """
+        merged = {**fields, **(changes or {})}
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in merged:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown training setting {name!r}{hint} Known: {', '.join(known)}")
+        if changes and {"epochs", "updates"} & changes.keys():
+            _change_length(merged, fields, changes)
+        if "betas" in merged:
+            merged["betas"] = tuple(merged["betas"])
+        return cls(**merged)
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes per update."""
+        return self.batch_size // (self.micro_batch or self.batch_size)
+
+    def length(self, windows: int) -> tuple[int, int]:
+        """Return the updates of the whole run and of its warm-up, for a data set of ``windows`` windows."""
+        per_epoch = windows / self.batch_size
+        total = self.updates if self.updates is not None else max(1, math.ceil((self.epochs or 0) * per_epoch))
+        warmup = self.warmup if self.warmup is not None else round((self.warmup_epochs or 0) * per_epoch)
+        return total, warmup
+
+
+_COUNTS = (
+    "batch_size",
+    "micro_batch",
+    "epochs",
+    "updates",
+    "validation_windows",
+    "validate_every",
+    "save_every",
+    "log_every",
+    "keep",
+)
+_RANGES = (
+    ("lr", 0, math.inf),
+    ("weight_decay", 0, math.inf),
+    ("warmup", 0, math.inf),
+    ("warmup_epochs", 0, math.inf),
+    ("clip", 0, math.inf),
+    ("holdout", 0, 1),
+    ("ema", 0, 1),
+)
+
+
+def _change_length(merged: dict[str, Any], fields: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Switch the unit of the run's length if the changes ask for it, and let the warm-up follow."""
+    unit, other = ("updates", "epochs") if changes.get("updates") is not None else ("epochs", "updates")
+    if changes.get(other) is None:
+        merged[other] = None
+    if {"warmup", "warmup_epochs"} & changes.keys():
+        merged.update(dict.fromkeys({"warmup", "warmup_epochs"} - changes.keys()))
+        return
+    before = fields.get("updates"), fields.get("epochs")
+    warm = fields.get("warmup"), fields.get("warmup_epochs")
+    share = next((w / b for w, b in zip(warm, before, strict=True) if w and b), 0.0)
+    length = merged[unit]
+    merged["warmup"] = round(share * length) if unit == "updates" else None
+    merged["warmup_epochs"] = share * length if unit == "epochs" else None

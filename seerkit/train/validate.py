@@ -1,0 +1,124 @@
+"""Validation on held-out episodes: losses, foresight, and whether the policy listens to its instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import NonTensorStack, TensorDict
+from torch import Tensor, nn
+
+from seerkit import keys
+from seerkit.data.sampler import permute
+from seerkit.data.windows import Windows
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+
+
+class Validation:
+    """Measure a policy on a fixed choice of held-out windows.
+
+    Metrics, all means over the windows:
+
+    - ``val_loss`` and ``val_<term>`` of the policy's loss, without dropout or augmentation.
+    - ``val_<term>_wrong_word``: the action terms again, after each row's instruction was replaced by another one of the
+      store. A policy that listens does clearly worse. Left out where the store has a single instruction.
+    - ``val_psnr_<camera>``: peak signal-to-noise ratio in dB of the frames foreseen.
+    - ``val_psnr_copy_<camera>``: that of repeating the present frame, which is what foresight has to beat.
+
+    Args:
+        windows: the held-out windows.
+        limit: how many of them to look at, at most; spread over all episodes.
+        batch_size: windows per forward pass.
+        device: where the policy is.
+        instructions: the sentences of the whole store, from which wrong ones are taken.
+    """
+
+    def __init__(
+        self, windows: Windows, *, limit: int, batch_size: int, device: torch.device, instructions: Sequence[str]
+    ) -> None:
+        order = permute(torch.arange(len(windows)), len(windows), torch.zeros(len(windows), dtype=torch.long))
+        self._batches = order[:limit].sort().values.split(batch_size)
+        self._windows, self._device, self._instructions = windows, device, list(instructions)
+
+    @torch.no_grad()
+    def measure(self, policy: Policy | nn.Module) -> dict[str, float]:
+        """Return the metrics of ``policy``; its training mode is restored."""
+        was_training = policy.training
+        policy.eval()
+        try:
+            sums: dict[str, float] = {}
+            for index in self._batches:
+                for name, value in self._batch(policy, self._windows.gather(index).to(self._device)).items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+        finally:
+            policy.train(was_training)
+        return _summary(sums, sum(len(index) for index in self._batches))
+
+    def _batch(self, policy: Any, batch: TensorDict) -> dict[str, Tensor | float]:  # noqa: ANN401  (a Policy or a stand-in)
+        terms: dict[str, Tensor] = dict(policy.loss(batch).items())
+        rows = len(batch)
+        sums: dict[str, Tensor | float] = {f"val_{name}": value * rows for name, value in terms.items()}
+        sums["val_loss"] = torch.stack(list(terms.values())).sum() * rows
+        if len(self._instructions) > 1:
+            wrong = policy.loss(self._misled(batch))
+            for name in terms:
+                if name != "loss_foresight":
+                    sums[f"val_{name}_wrong_word"] = wrong[name] * rows
+        if self._windows.ahead:
+            sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
+        return sums
+
+    def _misled(self, batch: TensorDict) -> TensorDict:
+        """Give every row an instruction of another row of the store's list of sentences."""
+        known = self._instructions
+        given: list[str] = batch.get(keys.INSTRUCTION).tolist()
+        wrong = [known[(known.index(text) + 1 + row % (len(known) - 1)) % len(known)] for row, text in enumerate(given)]
+        misled = batch.copy()
+        misled[keys.INSTRUCTION] = NonTensorStack.from_list(wrong)
+        return misled
+
+
+def _errors(foreseen: Mapping[str, Tensor], batch: TensorDict, ahead: int) -> dict[str, float]:
+    """Add up the squared errors of foresight and of a copy over the frames that exist, and count these, per camera."""
+    exists = ~batch[keys.FUTURE_IS_PAD]
+    sums = {}
+    for camera, guess in foreseen.items():
+        steps = guess.shape[1]
+        present = _fit(batch[keys.under(keys.IMAGE, camera)], guess.shape[-2:])
+        future = _fit(batch[keys.under(keys.FUTURE, camera)], guess.shape[-2:])
+        truth = torch.cat([present, future], dim=1)[:, ahead : ahead + steps]
+        for name, frames in (("error", guess.float()), ("copy", present)):
+            error = (frames - truth).square().mean(dim=(-3, -2, -1))
+            sums[f"{name} {camera}"] = float(error[exists].sum())
+        sums[f"frames {camera}"] = float(exists.sum())
+    return sums
+
+
+def _fit(frames: Tensor, size: torch.Size) -> Tensor:
+    """Scale frames to the size foreseen (shorter side, then the middle), in levels 0..255."""
+    floats = frames.float()
+    if frames.shape[-2:] == size:
+        return floats
+    scale = max(size[0] / frames.shape[-2], size[1] / frames.shape[-1])
+    wide = [max(want, round(side * scale)) for want, side in zip(size, frames.shape[-2:], strict=True)]
+    scaled = nn.functional.interpolate(floats.flatten(0, 1), wide, mode="bicubic", antialias=True).clamp(0, 255)
+    top, left = (wide[0] - size[0]) // 2, (wide[1] - size[1]) // 2
+    return scaled[..., top : top + size[0], left : left + size[1]].unflatten(0, frames.shape[:2])
+
+
+def _summary(sums: Mapping[str, float], rows: int) -> dict[str, float]:
+    metrics = {name: value / rows for name, value in sums.items() if name.startswith("val_")}
+    for name in sums:
+        kind, _, camera = name.partition(" ")
+        if camera and kind != "frames" and sums[f"frames {camera}"]:
+            prefix = "val_psnr" if kind == "error" else "val_psnr_copy"
+            metrics[f"{prefix}_{camera}"] = _psnr(sums[name] / sums[f"frames {camera}"])
+    return metrics
+
+
+def _psnr(error: float) -> float:
+    """Turn a mean squared error in levels into decibels, 100 at most."""
+    return min(100.0, float(10 * torch.log10(torch.tensor(255.0**2 / max(error, 1e-9), dtype=torch.float64))))

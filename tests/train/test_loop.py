@@ -1,0 +1,163 @@
+"""The loop: what it learns, writes, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from seerkit.data.store import Store, StoreError
+from seerkit.train.checkpoint import STATE
+from seerkit.train.logging import METRICS, read_metrics
+from seerkit.train.trainer import TrainingError
+from tests.train import toy
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return toy.toy_store(tmp_path_factory.mktemp("data") / "store")
+
+
+def test_it_learns_and_writes_a_log(store: Store, tmp_path: Path) -> None:
+    result = toy.run(store, tmp_path, toy.ToyPolicy(), updates=60)
+    lines = read_metrics(tmp_path / METRICS)
+    assert [line["step"] for line in lines] == list(range(2, 61, 2))
+    assert lines[-1]["loss_arm"] < 0.3 * lines[0]["loss_arm"]
+    names = {"step", "lr", "loss", "loss_arm", "loss_gripper", "loss_foresight", "grad_norm", "windows_per_second"}
+    assert names < lines[0].keys()
+    parts = [lines[0][name] for name in ("loss_arm", "loss_gripper", "loss_foresight")]
+    assert lines[0]["loss"] == pytest.approx(sum(parts), rel=1e-4)
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert result.metrics["loss_arm"] == pytest.approx(lines[-1]["loss_arm"], rel=1e-4)
+    assert result.checkpoint == (tmp_path / "checkpoints" / "000060").resolve()
+
+
+def test_checkpoints_hold_policy_and_summary_and_only_some_stay(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+    toy.run(store, tmp_path, policy)
+    folder = tmp_path / "checkpoints"
+    assert sorted(entry.name for entry in folder.iterdir()) == ["000008", "000012", "last"]
+    assert (folder / "last").readlink() == Path("000012")
+    loaded = toy.ToyPolicy.from_pretrained(folder / "last")
+    for name, tensor in policy.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name])
+    summary = json.loads((folder / "last" / "training.json").read_text())
+    assert (summary["update"], summary["total"], summary["settings"]["lr"]) == (12, 12, 0.01)
+    assert summary["conventions"]["gripper"] == "+1 open, -1 closed"
+
+
+def test_the_same_seed_gives_the_same_weights_and_validation_changes_nothing(store: Store, tmp_path: Path) -> None:
+    weights = []
+    for place, changes in enumerate(({}, {"validate_every": 2}, {"seed": 2})):
+        policy = toy.ToyPolicy()
+        toy.run(store, tmp_path / str(place), policy, holdout=0.3, **changes)
+        weights.append(policy.arm.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_micro_batches_follow_the_same_path(store: Store, tmp_path: Path) -> None:
+    weights = []
+    for place, micro in enumerate((None, 4)):
+        policy = toy.ToyPolicy()
+        policy.body[2].p = 0.0
+        toy.run(store, tmp_path / str(place), policy, micro_batch=micro, updates=1, warmup=0)
+        weights.append(policy.arm.weight.detach().clone())
+    assert torch.allclose(weights[0], weights[1], atol=0.02)
+
+
+def test_averaged_weights_are_what_is_saved(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+    toy.run(store, tmp_path, policy, ema=0.9)
+    state = torch.load(tmp_path / "checkpoints" / "last" / STATE, weights_only=True)
+    saved = toy.ToyPolicy.from_pretrained(tmp_path / "checkpoints" / "last")
+    assert torch.equal(saved.arm.weight, state["ema"]["arm.weight"])
+    assert torch.equal(policy.arm.weight, saved.arm.weight)
+    assert not torch.equal(state["model"]["arm.weight"], state["ema"]["arm.weight"])
+    assert not any(name.startswith("frozen") for name in state["model"])
+
+
+def test_validation_tells_whether_the_word_matters(store: Store, tmp_path: Path) -> None:
+    result = toy.run(store, tmp_path, toy.ToyPolicy(), updates=80, holdout=0.4, clip=None)
+    values = result.metrics
+    assert values["val_loss_arm_wrong_word"] > 2 * values["val_loss_arm"]
+    assert "val_loss_foresight_wrong_word" not in values
+    terms = [values[f"val_loss_{name}"] for name in ("arm", "gripper", "foresight")]
+    assert values["val_loss"] == pytest.approx(sum(terms), rel=1e-4)
+    assert 5 < values["val_psnr_copy_primary"] < values["val_psnr_primary"] < 20
+    assert (tmp_path / "checkpoints" / "best").is_symlink()
+    logged = [line["val_loss"] for line in read_metrics(tmp_path / METRICS) if "val_loss" in line]
+    best = json.loads((tmp_path / "checkpoints" / "best" / "training.json").read_text())
+    assert best["best"] == pytest.approx(min(logged), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_without_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+
+    def poison() -> None:
+        with torch.no_grad():
+            policy.arm.weight.fill_(float("nan"))
+
+    policy.at_loss = {4: poison}
+    with pytest.raises(TrainingError, match=r"update 4: expected finite numbers, got .*loss_arm.*nan"):
+        toy.run(store, tmp_path, policy)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_an_exception_inside_a_save_leaves_no_half_checkpoint(store: Store, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise OSError("disk full")
+
+    policy = toy.ToyPolicy()
+    policy.at_save = {2: fail}
+    with pytest.raises(OSError, match="disk full"):
+        toy.run(store, tmp_path, policy)
+    assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == ["000004", "last"]
+
+
+def test_a_run_is_not_continued_by_accident(store: Store, tmp_path: Path) -> None:
+    toy.run(store, tmp_path, toy.ToyPolicy())
+    with pytest.raises(TrainingError, match="exists already; resume"):
+        toy.run(store, tmp_path, toy.ToyPolicy())
+
+
+def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
+    toy.run(store, tmp_path, toy.ToyPolicy())
+    with pytest.raises(TrainingError, match=r"lr: saved 0\.01, given 0\.5"):
+        toy.run(store, tmp_path, toy.ToyPolicy(), resume=True, lr=0.5)
+    other = toy.ToyPolicy()
+    torch.nn.init.zeros_(other.frozen.weight)
+    with pytest.raises(TrainingError, match="frozen parameters"):
+        toy.run(store, tmp_path, other, resume=True)
+    other = toy.ToyPolicy()
+    other.gripper = torch.nn.Linear(32, 5)
+    with pytest.raises(TrainingError, match=r"another policy \(2 tensors differ\).*gripper"):
+        toy.run(store, tmp_path, other, resume=True)
+    state = tmp_path / "checkpoints" / "last" / STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"training_state\.pt cannot be read \(1000 bytes\)"):
+        toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+
+
+def test_data_the_policy_cannot_use_is_named(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+    policy.recipe.config["cameras"] = ["wrist"]
+    with pytest.raises(StoreError, match=r"cameras \['primary'\], not 'wrist'"):
+        toy.run(store, tmp_path, policy)
+    with pytest.raises(StoreError, match="not a store"):
+        toy.run(tmp_path, tmp_path / "out", toy.ToyPolicy())
+
+
+def test_an_error_in_the_background_thread_arrives(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seerkit.data.windows import Windows
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Windows, "gather", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        toy.run(store, tmp_path, toy.ToyPolicy())

@@ -1,0 +1,152 @@
+"""A toy policy with the face of the real one, a toy store, and a script that trains the one on the other.
+
+Run as ``python tests/train/toy.py STORE OUT [--kill-loss N | --kill-save N] [--ema DECAY] [--micro SIZE]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from seerkit import keys
+from seerkit.data.augment import random_shift
+from seerkit.data.store import Conventions, Store
+from seerkit.data.writer import StoreWriter
+from seerkit.train.loop import Result, train
+from seerkit.train.settings import Settings
+
+WORDS = ("left", "right")
+TRAIN = {
+    "lr": 1e-2,
+    "batch_size": 8,
+    "updates": 12,
+    "warmup": 3,
+    "clip": 1.0,
+    "log_every": 2,
+    "save_every": 4,
+    "seed": 1,
+}
+
+
+@dataclasses.dataclass
+class ToyRecipe:
+    config: dict[str, Any]
+    name: str = "toy"
+
+
+class ToyPolicy(nn.Module):
+    """Predict chunks from pixels, state and a word, and the future frame from the present one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        shape = {"steps": 2, "chunk": 3, "ahead": 2, "cameras": ["primary"]}
+        self.recipe = ToyRecipe(config={**shape, "train": dict(TRAIN)})
+        self.body = nn.Sequential(nn.Linear(3 * 8 * 8 + 7 + 2, 32), nn.ReLU(), nn.Dropout(0.1))
+        self.arm, self.gripper = nn.Linear(32, 3 * 6), nn.Linear(32, 3)
+        self.future = nn.Linear(32, 3 * 8 * 8)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.calls = 0
+        self.at_loss: dict[int, Any] = {}
+        self.at_save: dict[int, Any] = {}
+        self.saves = 0
+
+    def hidden(self, td: TensorDict) -> Tensor:
+        image = td[(*keys.IMAGE, "primary")].float() / 255
+        if self.training:
+            image = random_shift(image, 1)
+        word = torch.tensor([[text == name for name in WORDS] for text in td.get(keys.INSTRUCTION).tolist()]).float()
+        word = word[:, None].expand(-1, image.shape[1], -1)
+        return self.body(torch.cat([image.flatten(2), td[keys.STATE], word], dim=-1))
+
+    def loss(self, td: TensorDict) -> TensorDict:
+        if self.training:
+            self.calls += 1
+            self.at_loss.get(self.calls, lambda: None)()
+            self.seen += 1
+        hidden = self.hidden(td)
+        valid = ~td[keys.ACTION_IS_PAD]
+        target = td[keys.TARGET_CHUNK]
+        arm = (self.arm(hidden).unflatten(-1, (3, 6)).tanh() - target[..., :6]).square()[valid].mean()
+        logit = self.gripper(hidden)
+        grip = nn.functional.binary_cross_entropy_with_logits(logit[valid], (target[..., 6][valid] + 1) / 2)
+        frames = torch.cat([td[(*keys.IMAGE, "primary")], td[(*keys.FUTURE, "primary")]], dim=1)[:, 2:].float() / 255
+        error = (self.future(hidden) - frames.flatten(2)).square().mean(-1)
+        sight = error[~td[keys.FUTURE_IS_PAD]].mean()
+        terms = {"loss_arm": arm, "loss_gripper": 0.01 * grip, "loss_foresight": 0.1 * sight}
+        return TensorDict(terms, batch_size=[])
+
+    def foresee(self, td: TensorDict) -> dict[str, Tensor]:
+        levels = (self.future(self.hidden(td)) * 255).clamp(0, 255).byte()
+        return {"primary": levels.unflatten(-1, (3, 8, 8))}
+
+    def save_pretrained(self, path: str | Path) -> Path:
+        self.saves += 1
+        (Path(path) / "half").write_text("written")
+        self.at_save.get(self.saves, lambda: None)()
+        torch.save(self.state_dict(), Path(path) / "toy.pt")
+        (Path(path) / "half").unlink()
+        return Path(path)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> ToyPolicy:
+        policy = cls()
+        policy.load_state_dict(torch.load(Path(path) / "toy.pt"))
+        return policy
+
+
+def toy_store(path: Path, *, episodes: int = 6) -> Store:
+    """Write episodes in which the word decides the direction of motion."""
+    random = torch.Generator().manual_seed(5)
+    with StoreWriter(path, Conventions(cameras={"primary": (3, 8, 8)})) as writer:
+        for number in range(episodes):
+            length = 5 + number % 4
+            side = number % 2
+            images = torch.randint(0, 256, (length, 3, 8, 8), generator=random, dtype=torch.uint8)
+            state = torch.randn(length, 7, generator=random)
+            action = torch.full((length, 7), 0.8 if side else -0.8)
+            action[:, 6] = action[:, 6].sign()
+            writer.add({"primary": images}, state, action, instruction=WORDS[side], seed=number)
+    return Store(path)
+
+
+def run(store: Store | Path, out: Path, policy: ToyPolicy, *, resume: bool = False, **changes: object) -> Result:
+    settings = Settings.read(policy.recipe.config["train"], changes)
+    return train(policy, store, out, settings=settings, resume=resume, device="cpu", progress=False)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ask() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("store", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--kill-loss", type=int, default=0)
+    parser.add_argument("--kill-save", type=int, default=0)
+    parser.add_argument("--ema", type=float, default=None)
+    parser.add_argument("--micro", type=int, default=None)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    policy = ToyPolicy()
+    policy.at_loss = {given.kill_loss: die}
+    policy.at_save = {given.kill_save: die}
+    run(given.store, given.out, policy, resume=True, ema=given.ema, micro_batch=given.micro)
+
+
+if __name__ == "__main__":
+    main()
