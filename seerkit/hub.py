@@ -29,9 +29,13 @@ def save(policy: Policy, path: Path) -> Path:
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    (partial / RECIPE).write_text(policy.recipe.yaml())
-    save_file({name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}, partial / WEIGHTS)
-    (partial / CARD).write_text(_card(policy))
+    try:
+        (partial / RECIPE).write_text(policy.recipe.yaml())
+        save_file({name: t.detach().cpu().contiguous() for name, t in policy.state_dict().items()}, partial / WEIGHTS)
+        (partial / CARD).write_text(_card(policy))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if path.exists():
         old = path.with_name(f".{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)

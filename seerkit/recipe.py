@@ -64,7 +64,7 @@ def list_recipes() -> list[str]:
         >>> "seer_calvin" in list_recipes()
         True
     """
-    root = _root()
+    root = recipes_root()
     files = [*root.glob("*.yaml"), *root.glob("ablation/*.yaml")]
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in files)
 
@@ -92,7 +92,7 @@ def load_recipe(name: str, *overrides: str) -> Recipe:
     known = list_recipes()
     if name not in known:
         raise RecipeError(f"no recipe {name!r}{_nearest(name, known)}; `seerkit recipe` lists them")
-    return _compose(_root(), name, overrides)
+    return _compose(recipes_root(), name, overrides)
 
 
 def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -135,7 +135,7 @@ def build(config: object, **given: object) -> Any:  # noqa: ANN401 - whatever th
             return instantiate(config, _partial_=True)(**given)
         return instantiate(config, _convert_="all")
     except (InstantiationException, TypeError) as error:
-        raise RecipeError(f"{config['_target_']} cannot be built: {error}") from error
+        raise RecipeError(f"{config['_target_']} cannot be built: {' '.join(str(error).split())}") from error
 
 
 def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
@@ -181,7 +181,7 @@ def _own_hydra() -> Iterator[None]:
 
 
 def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
-    root = _root()
+    root = recipes_root()
     groups = {path.parent.name: path.parent for path in root.glob("*/__init__.py")}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -238,7 +238,8 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 @cache
-def _root() -> Path:
+def recipes_root() -> Path:
+    """Return the folder the package's recipes lie in."""
     from importlib.util import find_spec
 
     spec = find_spec(RECIPES)

@@ -1,0 +1,135 @@
+"""What a recipe builds: parts, shapes, parameter counts. Looked up if known, built otherwise.
+
+Building a full-size policy takes seconds and torch; showing a recipe should take neither. The descriptions of the
+package's recipes are therefore kept in ``recipes/cards.json``, keyed by a hash of all that decides what is built; a
+test builds every recipe and compares. Descriptions of changed recipes are made once and kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, TypedDict
+
+from seerkit.recipe import Recipe, recipes_root
+
+CARDS = "cards.json"
+SECTIONS = ("cameras", "image_size", "steps", "chunk", "ahead", "layout", "pixels", "encoders", "trunk", "heads")
+
+
+class PartCard(TypedDict):
+    """One stage of a policy."""
+
+    name: str
+    module: str
+    reads: list[str]
+    writes: dict[str, list[int]]
+    trainable: int
+    frozen: int
+
+
+class Card(TypedDict):
+    """Everything `seerkit recipe NAME` shows that has to be built to be known."""
+
+    parts: list[PartCard]
+    trainable: int
+    frozen: int
+
+
+def card(recipe: Recipe) -> Card:
+    """Describe a recipe, from the package's cards, the user's cache, or by building it."""
+    key = structure(recipe)
+    known = _package_cards().get(key)
+    if known is not None:
+        return known
+    cached = _cache() / f"{key}.json"
+    if cached.is_file():
+        return json.loads(cached.read_text())
+    made = make_card(recipe)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    partial = cached.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(made))
+    partial.rename(cached)
+    return made
+
+
+def structure(recipe: Recipe) -> str:
+    """Return sha256 over the sections of a recipe that decide what is built."""
+    body = {key: recipe.config.get(key) for key in SECTIONS}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def make_card(recipe: Recipe) -> Card:
+    """Build a recipe without initialising its weights, run one step of one row, and describe what happened."""
+    import torch
+
+    from seerkit.policy import Policy
+    from seerkit.sample import sample_batch
+
+    with torch.device("meta"):
+        policy = Policy(recipe)
+    policy.to_empty(device="cpu").eval()
+    counts = {name: _count(module) for name, module in _modules(policy).items()}
+    td = sample_batch(recipe, batch=1, steps=1, targets=False)
+    parts: list[PartCard] = []
+    with torch.no_grad():
+        for name, stage in policy.stages.items():
+            td = stage(td)
+            trainable, frozen = counts[name]
+            parts.append(
+                {
+                    "name": name,
+                    "module": type(stage.module if name != "trunk" else policy.trunk).__name__,
+                    "reads": [_dotted(key) for key in stage.in_keys],
+                    "writes": {_dotted(key): [*td[key].shape[1:]] for key in stage.out_keys},
+                    "trainable": trainable,
+                    "frozen": frozen,
+                }
+            )
+    return {
+        "parts": parts,
+        "trainable": sum(part["trainable"] for part in parts),
+        "frozen": sum(part["frozen"] for part in parts),
+    }
+
+
+def write_cards() -> Path:
+    """Describe every recipe of the package anew and write ``recipes/cards.json``."""
+    from seerkit.recipe import list_recipes, load_recipe
+
+    recipes = [load_recipe(name) for name in list_recipes()]
+    distinct = {structure(recipe): recipe for recipe in recipes}
+    cards = {key: make_card(recipe) for key, recipe in distinct.items()}
+    path = recipes_root() / CARDS
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(cards, indent=1, sort_keys=True) + "\n")
+    partial.rename(path)
+    return path
+
+
+def _modules(policy: Any) -> dict[str, Any]:  # noqa: ANN401 - a Policy, not imported here
+    pixels = {f"pixels_{name}": module for name, module in policy.pixels.items()}
+    return {**pixels, **dict(policy.encoders.items()), "trunk": policy.trunk, **dict(policy.heads.items())}
+
+
+def _count(module: Any) -> tuple[int, int]:  # noqa: ANN401 - a torch module, not imported here
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, trained in sizes if not trained)
+
+
+def _dotted(key: str | tuple[str, ...]) -> str:
+    return key if isinstance(key, str) else ".".join(key)
+
+
+@cache
+def _package_cards() -> dict[str, Card]:
+    path = recipes_root() / CARDS
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _cache() -> Path:
+    base = os.environ.get("SEERKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seerkit"
+    return Path(base) / "cards"

@@ -1,0 +1,120 @@
+"""What `seerkit recipe` prints; imports no torch."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from seerkit.describe import Card, card
+from seerkit.recipe import Recipe, list_recipes, load_recipe
+
+
+def recipe_table() -> Table:
+    """Return all recipes with sizes, one row each."""
+    table = Table(title="Recipes", title_justify="left", header_style="bold")
+    table.add_column("name", style="bold cyan", no_wrap=True)
+    table.add_column("benchmark")
+    table.add_column("summary")
+    for column in ("steps", "tokens/step", "trainable", "frozen"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        meta, built = recipe.config["meta"], card(recipe)
+        table.add_row(
+            name,
+            str(meta.get("benchmark", "")),
+            meta["summary"],
+            str(recipe.config["steps"]),
+            str(tokens_per_step(recipe)),
+            millions(built["trainable"]),
+            millions(built["frozen"]),
+        )
+    return table
+
+
+def recipe_card(recipe: Recipe, *, command: str) -> RenderableType:
+    """Return everything a user asks about one recipe: parts, keys, shapes, parameters, tokens, commands."""
+    config, built = recipe.config, card(recipe)
+    meta = config["meta"]
+    title = Text.assemble((recipe.name, "bold cyan"), *[(f"  {change}", "yellow") for change in recipe.overrides])
+    lines = [title, Text(meta["summary"])]
+    if meta.get("paper"):
+        lines.append(Text(f"paper {meta['paper']}", style="dim"))
+    sizes = Text.assemble(
+        ("parameters  ", "bold"), f"trainable {built['trainable']:,}   frozen {built['frozen']:,}   ",
+        (f"recipe {recipe.hash[:12]}", "dim"),
+    )  # fmt: skip
+    body = [sizes, _tokens(recipe), Text(), _parts(built), _losses(recipe), Text(), _commands(recipe, command)]
+    return Group(*lines, Text(), *body)
+
+
+def diff(ours: Recipe, theirs: Recipe) -> Text:
+    """Return what differs from ``theirs`` to ``ours``: removed, added and changed settings, one line each."""
+    old, new = theirs.flat(), ours.flat()
+    text = Text(f"--- {theirs.name}\n+++ {' '.join([ours.name, *ours.overrides])}\n", style="bold")
+    described = ("meta.",)
+    for key in [*old, *(key for key in new if key not in old)]:
+        if key.startswith(described) or (key in old and key in new and old[key] == new[key]):
+            continue
+        if key in old:
+            text.append(f"- {key}: {old[key]}\n", style="red")
+        if key in new:
+            text.append(f"+ {key}: {new[key]}\n", style="green")
+    return text
+
+
+def tokens_per_step(recipe: Recipe) -> int:
+    """Return how many tokens one control step adds to the trunk's sequence."""
+    layout = recipe.config["layout"]
+    return sum(layout["context"].values()) + sum(layout.get("queries", {}).values())
+
+
+def millions(count: int) -> str:
+    """Return a parameter count for humans.
+
+    Example:
+        >>> millions(67_278_151)
+        '67.3 M'
+    """
+    return f"{count / 1e6:.1f} M"
+
+
+def _tokens(recipe: Recipe) -> Text:
+    layout, steps = recipe.config["layout"], recipe.config["steps"]
+    groups = [f"{name} {n}" for name, n in layout["context"].items()]
+    queries = [f"[{name}] {n}" for name, n in layout.get("queries", {}).items()]
+    count = tokens_per_step(recipe)
+    return Text.assemble(
+        ("tokens      ", "bold"), f"{' + '.join([*groups, *queries])} = {count} per step, ",
+        f"{count * steps} in {steps} step{'s' * (steps > 1)}",
+    )  # fmt: skip
+
+
+def _parts(built: Card) -> Table:
+    table = Table(header_style="bold", title="Parts (shapes without the batch, one step)", title_justify="left")
+    for column in ("stage", "part", "reads", "writes"):
+        table.add_column(column, overflow="fold")
+    table.add_column("trainable", justify="right")
+    table.add_column("frozen", justify="right")
+    for part in built["parts"]:
+        writes = "\n".join(f"{key} {tuple(shape)}" for key, shape in part["writes"].items())
+        numbers = (f"{part[kind]:,}" if part[kind] else "" for kind in ("trainable", "frozen"))
+        table.add_row(part["name"], part["module"], "\n".join(part["reads"]), writes, *numbers)
+    return table
+
+
+def _losses(recipe: Recipe) -> Text:
+    terms = [f"{part['weight']:g} x {name}" for name, part in recipe.config["losses"].items()]
+    ensemble = {k: v for k, v in recipe.config["ensemble"].items() if k != "_target_"}
+    settings = ", ".join(f"{key}={value}" for key, value in ensemble.items())
+    name = recipe.config["ensemble"]["_target_"].rpartition(".")[2]
+    return Text.assemble(("loss        ", "bold"), " + ".join(terms), ("\nensemble    ", "bold"), f"{name}({settings})")
+
+
+def _commands(recipe: Recipe, command: str) -> Text:
+    benchmark = recipe.config.get("eval", {}).get("env", "ENV")
+    return Text.assemble(
+        ("train       ", "bold"), f"seerkit train {command} --data STORE --out runs/{recipe.name}\n",
+        ("evaluate    ", "bold"), f"seerkit eval runs/{recipe.name}/checkpoints/last --env {benchmark}",
+    )  # fmt: skip

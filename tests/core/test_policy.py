@@ -1,0 +1,175 @@
+"""Policies: parameters, saving, loading, wrong input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from seerkit import Policy, build_policy, keys, load_recipe
+from seerkit.assemble import assemble, bind, stage_table
+from seerkit.describe import Card, card, make_card, structure
+from seerkit.hub import CheckpointError
+from seerkit.recipe import RecipeError, list_recipes
+from seerkit.sample import sample_batch
+from tests.small import small_policy, small_recipe
+
+TRAINABLE = {"seer_calvin": 67_278_151, "seer_large_calvin": 354_868_487}
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_trainable_parameters(name: str) -> None:
+    with torch.device("meta"):
+        policy = Policy(load_recipe(name))
+    assert sum(p.numel() for p in policy.parameters() if p.requires_grad) == TRAINABLE[name]
+
+
+def test_frozen_parts_stay_frozen() -> None:
+    policy = small_policy("seer_calvin").train()
+    frozen = [policy.encoders["image"].vit, policy.encoders["goal"].tower]
+    for part in frozen:
+        assert not any(module.training for module in part.modules())
+        assert not any(p.requires_grad for p in part.parameters())
+    assert policy.trunk.training
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_cards_are_what_is_built(name: str) -> None:
+    recipe = load_recipe(name)
+    stored: Card = card(recipe)
+    small = name.startswith(("seer_tabletop",))
+    if small:
+        assert make_card(recipe) == stored
+        return
+    with torch.device("meta"):
+        policy = Policy(recipe)
+    sizes = {kind: sum(p.numel() for p in policy.parameters() if p.requires_grad is kind) for kind in (True, False)}
+    assert (stored["trainable"], stored["frozen"]) == (sizes[True], sizes[False])
+    assert [part["name"] for part in stored["parts"]] == [*policy.stages]
+    assert [part["module"] for part in stored["parts"] if part["name"] != "trunk"] == [
+        type(stage.module).__name__ for stage_name, stage in policy.stages.items() if stage_name != "trunk"
+    ]
+
+
+def test_cards_are_keyed_by_what_is_built() -> None:
+    assert structure(load_recipe("seer_calvin")) == structure(load_recipe("seer_calvin", "train.lr=1"))
+    assert structure(load_recipe("seer_calvin")) != structure(load_recipe("seer_calvin", "trunk.depth=1"))
+
+
+def test_save_and_load_give_the_same_policy(tmp_path: Path) -> None:
+    policy = small_policy("seer_calvin", "goal=words", "steps=2").eval()
+    again = build_policy(str(policy.save_pretrained(tmp_path / "checkpoint")))
+    assert again.recipe.hash == policy.recipe.hash
+    batch = sample_batch(policy.recipe, batch=2, targets=False)
+    with torch.no_grad():
+        assert torch.equal(policy(batch)[keys.CHUNK], again.eval()(batch)[keys.CHUNK])
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+        "README.md",
+        "model.safetensors",
+        "recipe.yaml",
+    ]
+    policy.save_pretrained(tmp_path / "checkpoint")  # writing again replaces the folder
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = small_policy("seer_tabletop")
+    policy.save_pretrained(tmp_path / "checkpoint")
+    before = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("seerkit.hub.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        policy.save_pretrained(tmp_path / "checkpoint")
+    assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_loading_is_strict(tmp_path: Path) -> None:
+    folder = small_policy("seer_tabletop").save_pretrained(tmp_path / "checkpoint")
+    weights = load_file(folder / "model.safetensors")
+    lost = weights.pop("trunk.time")
+    weights["trunk.tame"] = lost
+    weights["trunk.norm.weight"] = torch.zeros(5)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        Policy.from_pretrained(folder)
+    for line in ("missing     trunk.time", "unexpected  trunk.tame", r"trunk.norm.weight: expected (32,), given (5,)"):
+        assert line in str(caught.value)
+
+
+def test_a_damaged_or_incomplete_checkpoint_says_so(tmp_path: Path) -> None:
+    folder = small_policy("seer_tabletop").save_pretrained(tmp_path / "checkpoint")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        Policy.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks 'model\.safetensors'"):
+        Policy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda td: td.pop(("observation", "state")), KeyError, "lacks .*state"),
+        (lambda td: td.pop(("target", "chunk")), KeyError, "lacks .*chunk"),
+        (lambda td: td.pop(("future", "image", "wrist")), KeyError, "lacks .*wrist"),
+        (lambda td: td.set(("observation", "image", "wrist"), torch.zeros(2, 3, 3, 32, 32)), ValueError, "uint8"),
+        (
+            lambda td: td.set(("observation", "image", "wrist"), torch.zeros(2, 3, 32, 32, 3, dtype=torch.uint8)),
+            ValueError,
+            r"expected uint8 \(B, T, 3, H, W\)",
+        ),
+        (lambda td: td.set(("target", "chunk"), torch.zeros(2, 3, 5, 7)), ValueError, r"expected shape \(2, 3, 3, 7\)"),
+        (lambda td: td["target", "chunk"].fill_(float("nan")), ValueError, "finite actions"),
+        (lambda td: td["observation", "state"].fill_(float("inf")), ValueError, "finite numbers"),
+        (lambda td: td.set(("observation", "state"), torch.zeros(2, 3, 9)), ValueError, "expected a state of 7"),
+    ],
+)
+def test_wrong_batches_say_what_was_expected(change, error: type, message: str) -> None:  # noqa: ANN001
+    policy = small_policy("seer_calvin", "goal=words", "steps=3")
+    batch = sample_batch(policy.recipe, batch=2)
+    change(batch)
+    with pytest.raises(error, match=message):
+        policy.loss(batch)
+
+
+def test_foresee_needs_a_foresight_head() -> None:
+    policy = small_policy("seer_calvin", "goal=words", "foresight=none")
+    with pytest.raises(ValueError, match="no foresight head"):
+        policy.foresee(sample_batch(policy.recipe, batch=1))
+
+
+def test_foresee_gives_images_and_leaves_the_mode_alone() -> None:
+    policy = small_policy("seer_calvin", "goal=words", "steps=2").train()
+    frames = policy.foresee(sample_batch(policy.recipe, batch=2, targets=False))
+    assert {name: (tuple(f.shape), f.dtype) for name, f in frames.items()} == {
+        name: ((2, 2, 3, 32, 32), torch.uint8) for name in ("primary", "wrist")
+    }
+    assert policy.training
+
+
+def test_a_stage_that_reads_nothing_is_named() -> None:
+    stages = {"double": bind(torch.nn.Linear(1, 1), reads=["x"], writes=["y"])}
+    assert stage_table(stages) == [("double", "Linear", ["x"], ["y"])]
+    with pytest.raises(ValueError, match=r"stage 'double' reads \['x'\]"):
+        assemble(stages, inputs=["z"])
+
+
+def test_components_that_do_not_fit_are_named() -> None:
+    with pytest.raises(RecipeError, match=r"seerkit\.head\.ActionHead cannot be built.*widht"):
+        build_policy("seer_tabletop", "+heads.action.module.widht=3")
+    with pytest.raises(RecipeError, match="checkpoint"):
+        build_policy(str(Path(__file__).parent), "a=b")
+
+
+def test_graph_can_be_cut() -> None:
+    policy = small_policy("seer_tabletop")
+    encode = policy.graph.select_subsequence(out_keys=[("tokens", "image")])
+    assert len(encode.module) < len(policy.graph.module)
+    assert small_recipe("seer_tabletop").config["layout"] == policy.recipe.config["layout"]
