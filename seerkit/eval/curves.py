@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 RIGHT, WRONG = "val_loss_arm", "val_loss_arm_wrong_word"
@@ -78,16 +78,16 @@ def figures(curves: Curves) -> list[Figure]:
         _figure(
             curves,
             "Does it listen?",
-            [RIGHT, WRONG] if WRONG in curves else [],
+            {RIGHT: "right instruction", WRONG: "wrong instruction"} if WRONG in curves else {},
             log=True,
             note="Held-out action loss with the right instruction and with a wrong one. A policy that listens does "
             "clearly worse when misled.",
         ),
         _figure(
             curves,
-            "Foresight, dB",
-            quality,
-            note="Peak signal-to-noise ratio of foreseen frames; val_psnr_copy is that of repeating the present.",
+            "Foresight on held-out episodes, dB",
+            {name: _camera(name) for name in quality},
+            note="Peak signal-to-noise ratio against the frame that came, of foresight and of repeating the present.",
         ),
     ]
     rest = [name for name in curves if name not in drawn and not name.startswith("val_")]
@@ -102,14 +102,23 @@ def listening(curves: Curves) -> float | None:
     return curves[WRONG].last / curves[RIGHT].last
 
 
-def smooth(values: Sequence[float], *, decay: float = 0.9) -> list[float]:
-    """Average exponentially, corrected for the start (as Adam does), so that the first value is itself."""
-    total, weight, out = 0.0, 0.0, []
-    for value in values:
-        total, weight = decay * total + (1 - decay) * value, decay * weight + (1 - decay)
-        out.append(total / weight)
+def smooth(values: Sequence[float], *, reach: int = 8) -> list[float]:
+    """Average every value with up to ``reach`` neighbours on either side, equally many, so that nothing lags."""
+    out = []
+    for place in range(len(values)):
+        near = min(reach, place, len(values) - 1 - place)
+        out.append(sum(values[place - near : place + near + 1]) / (2 * near + 1))
     return out
 
 
-def _figure(curves: Curves, title: str, names: Sequence[str], *, log: bool = False, note: str = "") -> Figure:
-    return Figure(title, tuple(curves[name] for name in names if name in curves), log, note)
+def _figure(
+    curves: Curves, title: str, names: Sequence[str] | Mapping[str, str], *, log: bool = False, note: str = ""
+) -> Figure:
+    shown = names if isinstance(names, Mapping) else {name: name.removeprefix("val_") for name in names}
+    series = (replace(curves[name], name=label) for name, label in shown.items() if name in curves)
+    return Figure(title, tuple(series), log, note)
+
+
+def _camera(name: str) -> str:
+    short = name.removeprefix("val_psnr_")
+    return f"{short.removeprefix('copy_')}, repeated" if short.startswith("copy_") else f"{short}, foreseen"

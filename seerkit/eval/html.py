@@ -136,7 +136,7 @@ def _chips(report: "Report") -> Iterable[tuple[str, str]]:
 
 def _warnings(warnings: Sequence[str]) -> str:
     items = "".join(f"<li>{_text(warning)}</li>" for warning in warnings)
-    return f'<aside class="warnings" role="note"><h2>Mind</h2><ul>{items}</ul></aside>' if items else ""
+    return f'<aside class="warnings" role="note"><h2>Please note</h2><ul>{items}</ul></aside>' if items else ""
 
 
 def _films(report: "Report") -> str:
@@ -156,7 +156,7 @@ def _film(recording: Recording) -> str:
     mark = '<span class="yes">success</span>' if episode.success else '<span class="no">failed</span>'
     alt = f"Film strip of episode {episode.index}: frames seen, foreseen and come"
     average = " · ".join(
-        f"{camera} {scored.foreseen.mean():.1f} dB (repeat {scored.repeated.mean():.1f})"
+        f"{camera} {scored.foreseen.mean():.1f} dB (repeating the present: {scored.repeated.mean():.1f})"
         for camera, scored in judged.items()
         if len(scored.foreseen)
     )
@@ -231,7 +231,7 @@ def _table(heads: Sequence[str], rows: Sequence[str], *, numeric: set[int]) -> s
 def _cell(shown: object, value: float | None = None, *, extra: str = "", kind: str = "") -> str:
     sort = f' data-value="{value}"' if value is not None else ""
     classes = f' class="{kind or "num"}"' if value is not None else ""
-    return f"<td{sort}{classes}>{extra}{_text(shown)}</td>"
+    return f"<td{sort}{classes}>{extra}<span>{_text(shown)}</span></td>"
 
 
 def _provenance(report: "Report") -> str:
