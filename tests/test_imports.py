@@ -117,8 +117,10 @@ def test_no_call_for_its_effect_at_import(name: str) -> None:
 
 
 SIDE_EFFECTS = """
-import importlib, json, logging, os, sys, warnings
+import importlib, importlib.util, json, logging, os, sys
 import gymnasium, numpy, tensordict.nn, torch
+if importlib.util.find_spec("mujoco"):
+    import mujoco  # sets PYOPENGL_PLATFORM itself
 from hydra.core.global_hydra import GlobalHydra
 def look():
     return {
