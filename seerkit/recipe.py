@@ -200,12 +200,11 @@ def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
 
 def _drop_absent(layout: dict[str, Any]) -> None:
     absent = layout.pop("absent", {})
-    edges = layout.get("edges", {})
-    layout["edges"] = {
-        query: kept
-        for query, row in edges.items()
-        if query not in absent and (kept := {key: edge for key, edge in row.items() if key not in absent})
-    }
+    edges = layout.pop("edges", {})
+    kept = {query: {key: edge for key, edge in row.items() if key not in absent} for query, row in edges.items()}
+    kept = {query: row for query, row in kept.items() if row and query not in absent}
+    if kept:
+        layout["edges"] = kept
 
 
 def _per_camera(keys: list[Any], cameras: list[str]) -> Iterator[Any]:

@@ -47,4 +47,4 @@ def _frames(batch: int, count: int, size: int) -> torch.Tensor:
 
 def _state_size(recipe: Recipe) -> int:
     state = recipe.config["encoders"].get("state", {}).get("module", {})
-    return state.get("pose", 6) + (2 if state.get("gripper") == "widths" else 1)
+    return 6 + (2 if state.get("gripper") == "widths" else 1)

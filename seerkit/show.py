@@ -13,20 +13,16 @@ from seerkit.recipe import Recipe, list_recipes, load_recipe
 def recipe_table() -> Table:
     """Return all recipes with sizes, one row each."""
     table = Table(title="Recipes", title_justify="left", header_style="bold")
-    table.add_column("name", style="bold cyan", no_wrap=True)
-    table.add_column("benchmark")
-    table.add_column("summary")
-    for column in ("steps", "tokens/step", "trainable", "frozen"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("recipe")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("trainable", justify="right", no_wrap=True)
+    table.add_column("frozen", justify="right", no_wrap=True)
     for name in list_recipes():
         recipe = load_recipe(name)
         meta, built = recipe.config["meta"], card(recipe)
         table.add_row(
-            name,
-            str(meta.get("benchmark", "")),
-            meta["summary"],
-            str(recipe.config["steps"]),
-            str(tokens_per_step(recipe)),
+            Text.assemble((name, "bold cyan"), ("\n" + meta["summary"], "dim")),
+            f"{recipe.config['steps']} x {tokens_per_step(recipe)}",
             millions(built["trainable"]),
             millions(built["frozen"]),
         )
@@ -92,15 +88,17 @@ def _tokens(recipe: Recipe) -> Text:
 
 
 def _parts(built: Card) -> Table:
-    table = Table(header_style="bold", title="Parts (shapes without the batch, one step)", title_justify="left")
-    for column in ("stage", "part", "reads", "writes"):
-        table.add_column(column, overflow="fold")
-    table.add_column("trainable", justify="right")
-    table.add_column("frozen", justify="right")
+    table = Table(header_style="bold", title="Parts (shapes of one step, without the batch)", title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("reads -> writes", overflow="fold")
+    table.add_column("trainable", justify="right", no_wrap=True)
+    table.add_column("frozen", justify="right", no_wrap=True)
     for part in built["parts"]:
-        writes = "\n".join(f"{key} {tuple(shape)}" for key, shape in part["writes"].items())
+        flow = Text("\n".join(part["reads"]))
+        for key, shape in part["writes"].items():
+            flow.append(f"\n-> {key} {tuple(shape)}", style="green")
         numbers = (f"{part[kind]:,}" if part[kind] else "" for kind in ("trainable", "frozen"))
-        table.add_row(part["name"], part["module"], "\n".join(part["reads"]), writes, *numbers)
+        table.add_row(Text.assemble((part["name"], "bold"), ("\n" + part["module"], "dim")), flow, *numbers)
     return table
 
 
