@@ -85,6 +85,7 @@ def _split(words: list[str], at: set[str]) -> list[list[str]]:
 
 def check_seerkit(words: list[str]) -> None:
     import typer
+
     from seerkit.cli import app
 
     command = typer.main.get_command(app)
@@ -96,11 +97,11 @@ def check_seerkit(words: list[str]) -> None:
     }
     given = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
     assert given <= known | {"--help"}, f"seerkit {words[0]} has no {sorted(given - known)}; it has {sorted(known)}"
-    if words[0] == "recipe" and not given & {"--copy", "--mask"}:
+    if words[0] == "recipe" and not given & {"--copy", "--mask", "--check"}:
         from typer.testing import CliRunner
 
         done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == 0, f"{done.output}\n{done.exception}"
 
 
 def check_make(words: list[str]) -> None:
