@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from seerkit.recipe import Recipe, RecipeError, load_recipe
+
+if TYPE_CHECKING:
+    from seerkit.eval.report import Report
 
 app = typer.Typer(
     name="seerkit",
@@ -68,6 +72,105 @@ def recipe(
         console.print(show.recipe_card(shown, command=" ".join([name, *(overrides or [])])))
 
 
+@app.command()
+def collect(
+    env: Annotated[str, typer.Argument(help="a task (Reach) or a gymnasium id")],
+    out: Annotated[Path, typer.Option(help="where the store will be; must not exist")],
+    episodes: Annotated[int, typer.Option(min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="first layout; below 1,000,000")] = 0,
+    noise: Annotated[float, typer.Option(help="size of bursts that push the expert off its way")] = 0.0,
+    random_start: Annotated[float, typer.Option(help="share of episodes that start from a random pose")] = 0.0,
+    chain: Annotated[int, typer.Option(help="goal switches per rollout, each a new episode")] = 0,
+    image_size: Annotated[int, typer.Option(help="side of the square frames")] = 64,
+) -> None:
+    """Record a scripted expert into a store."""
+    from seerkit.collect import Recording
+    from seerkit.collect import collect as record
+
+    recording = Recording(noise=noise, random_start=random_start, chain=chain)
+    options = {"image_size": image_size}
+    store = record(env, out, episodes=episodes, seed=seed, recording=recording, env_options=options)
+    console.print(f"recorded {store!r}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file or a checkpoint")],
+    data: Annotated[Path, typer.Option(help="the store to learn from")],
+    out: Annotated[Path, typer.Option(help="the run's folder: checkpoints, metrics.jsonl, tensorboard")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder, bit for bit")] = False,
+    device: Annotated[str | None, typer.Option(help="an accelerator if there is one")] = None,
+) -> None:
+    """Train a recipe on a store; settings are overrides such as train.lr=3e-4 or train.updates=2000."""
+    import torch
+
+    from seerkit.policy import build_policy
+    from seerkit.train.loop import train as run
+
+    if not Path(recipe).is_dir():
+        torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
+    result = run(build_policy(recipe, *(overrides or [])), data, out, resume=resume, device=device)
+    if result.interrupted:
+        console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
+        raise typer.Exit(1)
+    console.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
+
+
+@app.command(name="eval")
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint")],
+    env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
+    episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the report goes; into the run by default")] = None,
+    seed: Annotated[int | None, typer.Option(help="first layout; from 1,000,000 on nobody has trained on it")] = None,
+    workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
+    record: Annotated[int | None, typer.Option(help="episodes to film")] = None,
+    device: Annotated[str | None, typer.Option(help="where the policy acts")] = None,
+) -> None:
+    """Roll a policy out beside the expert and chance; write report.json and report.html."""
+    from seerkit.eval.evaluate import evaluate as play
+    from seerkit.eval.evaluate import plan_of
+    from seerkit.policy import Policy
+
+    policy = Policy.from_pretrained(checkpoint)
+    plan = plan_of(
+        policy.recipe.config,
+        env=env,
+        episodes=episodes,
+        seed=seed,
+        workers=workers or len(os.sched_getaffinity(0)),
+        record=record,
+    )
+    folder = out or Path(checkpoint).resolve().parents[1] / "report"
+    with _Bars() as bars:
+        report = play(str(checkpoint), plan, out=folder, device=device, progress=bars.told)
+    _sum_up(report, folder)
+
+
+@app.command()
+def demo(
+    preset: Annotated[str | None, typer.Option(help="reach (default), language or pick_place")] = None,
+    task: Annotated[str | None, typer.Option(help="a task of the twin, such as PickPlace")] = None,
+    out: Annotated[Path | None, typer.Option(help="the folder of the run; runs/demo-TASK by default")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over, deleting what the folder holds")] = False,
+) -> None:
+    """Record an expert, train a small Seer, evaluate it on unseen layouts, write the report page."""
+    import shutil
+
+    from seerkit.demo import choose, run
+
+    chosen = choose(preset, task)
+    folder = out or Path("runs") / f"demo-{chosen.task.lower()}"
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    start = time.monotonic()
+    with _Bars() as bars:
+        report = run(chosen, folder, say=lambda text: console.print(f"[bold]{text}[/]"), progress=bars.told)
+    _sum_up(report, folder / "report")
+    console.print(f"{time.monotonic() - start:.0f} s in all")
+
+
 def main() -> None:
     """Run the command; what a user can mend is one line on the terminal, not a traceback."""
     try:
@@ -91,6 +194,41 @@ def _check(shown: Recipe) -> None:
     console.print(
         f"[green]ok[/]  {result.reached} tensors have gradients; built, ran and backpropagated in {result.seconds:.1f} s"
     )
+
+
+def _sum_up(report: Report, folder: Path) -> None:
+    for actor in report.rollouts:
+        rate = report.rate(actor)
+        line = f"{actor:<10}{100 * rate.value:5.0f} %   (95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f})"
+        console.print(line, highlight=False)
+    for warning in report.warnings:
+        console.print(f"[yellow]note[/] {warning}")
+    console.print(f"page: [bold]{(folder / 'report.html').resolve()}[/]", soft_wrap=True)
+
+
+class _Bars:
+    """One progress bar per actor of an evaluation, drawn on stderr."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = ("{task.description:<10}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[won]} won"))
+        self._bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def told(self, actor: str, done: int, total: int, won: int) -> None:
+        """Take note of one more finished episode."""
+        if not self._tasks:
+            self._bars.start()
+        if actor not in self._tasks:
+            self._tasks[actor] = self._bars.add_task(actor, total=total, won=0)
+        self._bars.update(self._tasks[actor], completed=done, total=total, won=won)
 
 
 def _write_new(path: Path, text: str) -> None:
