@@ -54,7 +54,7 @@ def marked(page: Path) -> object:
     return pytest.param(page, marks=[getattr(pytest.mark, name) for name in names], id=relative(page))
 
 
-@pytest.mark.parametrize("page", map(marked, PYTHON_PAGES))
+@pytest.mark.parametrize("page", [marked(page) for page in PYTHON_PAGES])
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of one page run in order and share their names, as a reader types them."""
     monkeypatch.chdir(tmp_path)
