@@ -66,8 +66,8 @@ class Plan:
         """Give plain values for the report."""
         return {
             "environments": [scene.name for scene in self.scenes],
-            "options": {scene.name: dict(scene.options) for scene in self.scenes if scene.options},
-            "horizon": {scene.name: scene.horizon or "the environment's own" for scene in self.scenes},
+            "options": {scene.name: dict(scene.options) for scene in self.scenes},
+            "horizon": {scene.name: scene.limit for scene in self.scenes},
             "episodes_per_environment": self.episodes,
             "first_seed": self.seed,
             "last_seed": self.seed + self.episodes - 1,

@@ -155,8 +155,8 @@ def _film(recording: Recording) -> str:
     data = html.escape(json.dumps({"fps": FPS, "psnr": scores}), quote=True)
     mark = '<span class="yes">success</span>' if episode.success else '<span class="no">failed</span>'
     alt = f"Film strip of episode {episode.index}: frames seen, foreseen and come"
-    average = " · ".join(
-        f"{camera} {scored.foreseen.mean():.1f} dB (repeating the present: {scored.repeated.mean():.1f})"
+    average = "\n".join(
+        f"{camera}: {scored.foreseen.mean():.1f} dB, repeating the present {scored.repeated.mean():.1f} dB"
         for camera, scored in judged.items()
         if len(scored.foreseen)
     )

@@ -67,8 +67,9 @@
     const tell = () => {
       const step = Math.floor(video.currentTime * data.fps + 1e-3);
       const parts = Object.entries(data.psnr).filter(([, values]) => step < values.foreseen.length)
-        .map(([camera, values]) => `${camera} ${values.foreseen[step].toFixed(1)} dB (repeating the present: ${values.repeated[step].toFixed(1)})`);
-      score.textContent = parts.length && !video.paused ? `t = ${step} · ${parts.join(" · ")}` : score.dataset.average;
+        .map(([camera, values]) => `${camera}, t = ${step}: ${values.foreseen[step].toFixed(1)} dB, ` +
+          `repeating the present ${values.repeated[step].toFixed(1)} dB`);
+      score.textContent = parts.length && !video.paused ? parts.join("\n") : score.dataset.average;
     };
     video.addEventListener("timeupdate", tell);
     video.addEventListener("pause", tell);

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -126,7 +125,6 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if cuda else None,
-        "executable": f"{sys.implementation.name} {platform.python_version()}",
     }
 
 

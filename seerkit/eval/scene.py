@@ -6,6 +6,9 @@ from typing import Any
 
 import gymnasium as gym
 
+from seerkit import envs
+
+TWIN = "seerkit/Tabletop-"
 EnvFactory = Callable[[], gym.Env]
 
 
@@ -14,14 +17,14 @@ class Scene:
     """Name an environment and the options that make it.
 
     Args:
-        env: a registered id (``"seerkit/Tabletop-Reach-v0"``) or a function without arguments that makes one.
+        env: an id (``"seerkit/Tabletop-Reach-v0"``), a task's name (``"Reach"``) or a function that makes one.
         options: keyword arguments of the environment; only with an id.
         horizon: steps after which an episode counts as failed; None takes the environment's own limit.
         start: how worker processes start: ``spawn`` is safe beside GL, CUDA and threads and needs the usual
             ``if __name__ == "__main__":`` in a script; ``fork`` is quicker.
 
     Raises:
-        ValueError: if options come with a function, or the horizon is below 1.
+        ValueError: if the id is unknown (names the nearest), options come with a function, or the horizon is below 1.
     """
 
     env: str | EnvFactory
@@ -34,6 +37,8 @@ class Scene:
             raise ValueError(f"expected options only with an environment id, given a function and {dict(self.options)}")
         if self.horizon is not None and self.horizon < 1:
             raise ValueError(f"expected a horizon of at least 1 step, given {self.horizon}")
+        if isinstance(self.env, str):
+            object.__setattr__(self, "env", envs.env_id(self.env))
 
     @property
     def name(self) -> str:
@@ -47,13 +52,23 @@ class Scene:
         parts = last.split("-")
         return "-".join(parts[1:-1]) if len(parts) > 2 else last
 
+    @property
+    def limit(self) -> int | None:
+        """Give the steps an episode may last: the horizon, else the registered limit, None if there is neither."""
+        if self.horizon is not None or not isinstance(self.env, str):
+            return self.horizon
+        return gym.spec(self.env).max_episode_steps
+
+    def prepare(self) -> None:
+        """Settle once, before workers start, what each would otherwise find out for itself: the GL library."""
+        if isinstance(self.env, str) and self.env.startswith(TWIN):
+            from seerkit.envs.tabletop.render import choose_library
+
+            choose_library()
+
     def make(self) -> gym.Env:
         """Build the environment."""
-        if not isinstance(self.env, str):
-            return self.env()
-        from seerkit import envs  # the simulator is imported where it runs
-
-        return envs.make(self.env, **self.options)
+        return envs.make(self.env, **self.options) if isinstance(self.env, str) else self.env()
 
 
 def as_scene(env: "str | EnvFactory | Scene") -> Scene:

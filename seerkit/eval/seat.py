@@ -99,6 +99,7 @@ def seats(scene: Scene, *, workers: int) -> VectorEnv:
     if workers < 0:
         raise ValueError(f"expected 0 or more workers, given {workers}")
     make: Callable[[], gym.Env] = partial(take_seat, scene)
+    scene.prepare()
     if workers == 0:
         return SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
     return AsyncVectorEnv([make] * workers, context=scene.start, autoreset_mode=AutoresetMode.DISABLED)

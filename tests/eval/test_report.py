@@ -144,7 +144,7 @@ def test_page_works_in_a_browser(report: Report, browser: str, tmp_path: Path) -
         page.until("[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
         page.evaluate("document.querySelector('video').scrollIntoView({block: 'center'})")
         page.until("document.querySelector('video').currentTime > 0.3")
-        page.until("document.querySelector('.score').textContent.startsWith('t = ')")
+        page.until("document.querySelector('.score').textContent.includes(', t = ')")
         assert page.evaluate("document.querySelector('video').videoWidth") > 300
 
         column = "[...document.querySelectorAll('#episodes tbody tr')].map(row => Number(row.cells[6].textContent))"
