@@ -245,19 +245,21 @@ def _details(name: str, value: dict[str, Any]) -> str:
 
 
 def _value(item: Any) -> str:  # noqa: ANN401 - any JSON value
-    if isinstance(item, dict) and item:
+    if isinstance(item, dict):
         return f"<pre>{_text(_plain(item))}</pre>"
     if isinstance(item, list | tuple):
         return _text(", ".join(map(str, item))) or "-"
     return "-" if item is None else _text(item)
 
 
-def _plain(tree: object, indent: int = 0) -> str:
+def _plain(tree: dict[str, Any], indent: int = 0) -> str:
     """Write a tree the way YAML does; enough to be read, not to be parsed."""
-    if not isinstance(tree, dict):
-        return str(tree)
     lines = []
     for key, item in tree.items():
-        below = isinstance(item, dict) and item
-        lines.append(f"{'  ' * indent}{key}:" + (f"\n{_plain(item, indent + 1)}" if below else f" {item}"))
+        below = (
+            f"\n{_plain(item, indent + 1)}"
+            if isinstance(item, dict) and item
+            else f" {'none' if item in ({}, [], None) else item}"
+        )
+        lines.append(f"{'  ' * indent}{key}:{below}")
     return "\n".join(lines)

@@ -64,15 +64,20 @@
   for (const film of document.querySelectorAll("[data-film]")) {
     const data = JSON.parse(film.dataset.film);
     const video = film.querySelector("video"), score = film.querySelector(".score");
-    const tell = () => {
-      const step = Math.floor(video.currentTime * data.fps + 1e-3);
+    const tell = (time) => {
+      const step = Math.floor(time * data.fps + 1e-3);
       const parts = Object.entries(data.psnr).filter(([, values]) => step < values.foreseen.length)
         .map(([camera, values]) => `${camera}, t = ${step}: ${values.foreseen[step].toFixed(1)} dB, ` +
           `repeating the present ${values.repeated[step].toFixed(1)} dB`);
       score.textContent = parts.length && !video.paused ? parts.join("\n") : score.dataset.average;
     };
-    video.addEventListener("timeupdate", tell);
-    video.addEventListener("pause", tell);
+    const onFrame = (_, frame) => {
+      tell(frame.mediaTime);
+      video.requestVideoFrameCallback(onFrame);
+    };
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(onFrame);
+    else video.addEventListener("timeupdate", () => tell(video.currentTime));
+    video.addEventListener("pause", () => tell(video.currentTime));
     video.addEventListener("error", () => {
       video.hidden = true;
       film.querySelector("details").open = true;

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from seerkit.eval.actors import Actor, EpisodeActor
 from seerkit.eval.records import Episode, Recording, Rollout, summarise_latency
 from seerkit.eval.scene import EnvFactory, Scene, as_scene
-from seerkit.eval.seat import INSTRUCTION, seats
+from seerkit.eval.seat import INSTRUCTION, abandon, seats
 
 FIRST_SEED = 1_000_000
 """First seed of `seerkit.envs.contract.EVAL_SEEDS`: layouts no demonstration has shown."""
@@ -50,6 +50,7 @@ def rollout(
     Raises:
         ValueError: if there is nothing to play, the actor's ``batch_size`` is not the number of rows, or it answers
             with a wrong shape or a number that is not finite.
+        RuntimeError: if a worker process dies.
     """
     indices = list(range(episodes)) if isinstance(episodes, int) else list(episodes)
     if not indices or min(indices) < 0:
@@ -63,8 +64,10 @@ def rollout(
     try:
         table = _Table(actor, envs, indices, seed=seed, record=record, ahead=ahead, progress=progress)
         played = table.play(scene.task)
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(f"a worker process of {scene.name} ended by itself, status {abandon(envs)}") from error
     except BaseException:
-        envs.close(terminate=True)
+        abandon(envs)
         raise
     envs.close()
     return played

@@ -103,3 +103,24 @@ def seats(scene: Scene, *, workers: int) -> VectorEnv:
     if workers == 0:
         return SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
     return AsyncVectorEnv([make] * workers, context=scene.start, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def abandon(envs: VectorEnv) -> list[int]:
+    """End all worker processes at once, whatever they do; give the statuses of those that ended by themselves.
+
+    gymnasium's own ``close`` asks the workers first, and fails if one of them is gone.
+    """
+    if not isinstance(envs, AsyncVectorEnv):
+        envs.close()
+        return []
+    for process in envs.processes:
+        process.join(0.2)
+    gone = [process.exitcode for process in envs.processes if process.exitcode]
+    for process in envs.processes:
+        process.kill()
+        process.join()
+    for pipe in envs.parent_pipes:
+        if pipe is not None:
+            pipe.close()
+    envs.closed = True
+    return gone

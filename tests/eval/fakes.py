@@ -1,5 +1,7 @@
 """A tiny deterministic environment and agent that obey the contracts, for tests without a simulator."""
 
+import os
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -94,3 +96,21 @@ class FakeAgent:
                 for camera, batch in observation["image"].items()
             }
         return action
+
+
+class Raises(FakeReach):
+    """Break in its third step."""
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        if self.steps == 2:
+            raise ValueError("the drawer jammed")
+        return super().step(action)
+
+
+class Dies(FakeReach):
+    """Take its process along in its third step."""
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        if self.steps == 2:
+            os._exit(3)
+        return super().step(action)

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from seerkit.eval.actors import Actor, EpisodeActor, ExpertActor, RandomActor
 from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
-from tests.eval.fakes import FakeAgent, FakeReach
+from tests.eval.fakes import Dies, FakeAgent, FakeReach, Raises
 
 FAKE = Scene(FakeReach, horizon=40, start="fork")
 
@@ -123,3 +125,13 @@ def test_protocols_tell_the_two_kinds_apart() -> None:
     assert isinstance(FakeAgent(1), Actor)
     assert not isinstance(FakeAgent(1), EpisodeActor)
     assert isinstance(RandomActor(), EpisodeActor)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_trouble_in_a_worker_reaches_the_caller_and_leaves_no_process(start: str) -> None:
+    with pytest.raises(ValueError, match="the drawer jammed"):
+        rollout(RandomActor(), Scene(Raises, horizon=9, start=start), episodes=2)
+    with pytest.raises(RuntimeError, match=r"Dies ended by itself, status \[3"):
+        rollout(RandomActor(), Scene(Dies, horizon=9, start=start), episodes=2)
+    assert multiprocessing.active_children() == []
