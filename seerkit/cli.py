@@ -192,7 +192,7 @@ def _check(shown: Recipe) -> None:
     for name, value in result.losses.items():
         console.print(f"{name:<20}{value:.4f}")
     console.print(
-        f"[green]ok[/]  {result.reached} tensors have gradients; built, ran and backpropagated in {result.seconds:.1f} s"
+        f"[green]ok[/]  gradients reach all {result.reached} trainable tensors; it took {result.seconds:.1f} s"
     )
 
 

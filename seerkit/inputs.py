@@ -76,8 +76,7 @@ def _check_image(td: TensorDictBase, key: keys.NestedKey, batch: torch.Size) -> 
 
 
 def _require(td: TensorDictBase, needed: Collection[keys.NestedKey]) -> None:
-    known = set(td.keys(include_nested=True, leaves_only=True))
-    known |= {key for key in td.keys(include_nested=True) if not isinstance(td.get(key), TensorDictBase)}
+    known = set(td.keys(include_nested=True))
     for key in needed:
         if key not in known:
             near = difflib.get_close_matches(str(key), map(str, known), n=1, cutoff=0.5)

@@ -47,6 +47,7 @@ class Policy(nn.Module):
         self.goal_ahead: int = config.get("goal_ahead") or 0
         self.pixels = nn.ModuleDict({name: build(part) for name, part in config["pixels"].items()})
         self.encoders = nn.ModuleDict({name: build(part["module"]) for name, part in config["encoders"].items()})
+        _check_read(self.layout, config["heads"])
         self.trunk = build(config["trunk"], layout=self.layout)
         self.heads = nn.ModuleDict({name: build(part["module"]) for name, part in config["heads"].items()})
         terms = {name: _bound(build(part["module"]), part, [f"loss_{name}"]) for name, part in config["losses"].items()}
@@ -265,6 +266,13 @@ def build_policy(name: str, *overrides: str) -> Policy:
             raise RecipeError(f"{name} is a checkpoint, whose recipe is settled; cannot apply {list(overrides)}")
         return Policy.from_pretrained(folder)
     return Policy(load_recipe(name, *overrides))
+
+
+def _check_read(layout: TokenLayout, heads: Mapping[str, Any]) -> None:
+    read = {key[1] for part in heads.values() for key in part["reads"] if key[0] == "hidden"}
+    unread = [name for name in layout.queries if name not in read]
+    if unread:
+        raise RecipeError(f"layout.queries declares {unread}, which no head reads; heads: {sorted(heads)}")
 
 
 def make_layout(config: Mapping[str, Any]) -> TokenLayout:

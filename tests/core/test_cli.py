@@ -1,0 +1,103 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from seerkit import load_recipe
+from seerkit.cli import app
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "seerkit.cli", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_table_lists_every_recipe() -> None:
+    shown = run("recipe")
+    assert "seer_large_calvin" in shown
+    assert "354.9 M" in shown
+
+
+def test_the_card_shows_parts_parameters_tokens_and_commands() -> None:
+    shown = run("recipe", "seer_large_calvin")
+    for text in (
+        "354,868,487",
+        "149,226,752",
+        "TokenTrunk",
+        "71 per step",
+        "tokens.image (1, 32, 1024)",
+        "seerkit train",
+    ):
+        assert text in shown
+
+
+def test_yaml_is_the_resolved_recipe(tmp_path: Path) -> None:
+    text = run("recipe", "seer_calvin", "foresight=none", "--yaml")
+    (tmp_path / "a.yaml").write_text(text)
+    assert load_recipe(str(tmp_path / "a.yaml")).hash == load_recipe("seer_calvin", "foresight=none").hash
+
+
+def test_diff_names_what_an_ablation_removes() -> None:
+    shown = run("recipe", "seer_calvin", "foresight=none", "--diff", "seer_calvin")
+    lines = [line for line in shown.splitlines() if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
+    assert all(line.startswith("- ") for line in lines)
+    assert "- layout.queries.foresight: 18" in lines
+    assert "- losses.foresight.weight: 0.1" in lines
+
+
+def test_copy_never_overwrites(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    run("recipe", "seer_calvin", "--copy", str(file))
+    assert load_recipe(str(file)).hash == load_recipe("seer_calvin").hash
+    file.write_text("precious")
+    result = shell("recipe", "seer_calvin", "--copy", str(file))
+    assert result.returncode == 2
+    assert "exists already" in result.stderr
+    assert file.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_mask_draws_a_picture(tmp_path: Path) -> None:
+    from PIL import Image
+
+    run("recipe", "seer_calvin_pretrain", "--mask", str(tmp_path / "mask.png"))
+    picture = Image.open(tmp_path / "mask.png")
+    assert min(picture.size) > 500
+    assert len(picture.convert("RGB").getcolors(1 << 20)) > 5
+    assert [p.name for p in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_check_trains_a_batch() -> None:
+    assert "gradients reach all" in run("recipe", "seer_tabletop", "--check")
+
+
+def test_a_wrong_name_is_one_line_and_exit_2() -> None:
+    result = shell("recipe", "seer_calvinn")
+    assert result.returncode == 2
+    assert "did you mean 'seer_calvin'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_card_is_quick() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert shell("recipe", "seer_large_calvin").returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 1.0

@@ -1,0 +1,125 @@
+"""Every recipe and every option of every slot composes, builds small, runs, backpropagates and acts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import seerkit
+from seerkit import Policy, list_recipes, load_recipe
+from seerkit.check import check_recipe
+from seerkit.recipe import RecipeError, build, recipes_root
+from tests.small import small_recipe
+
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in recipes_root().rglob("*.yaml")
+    if path.parent != recipes_root() and path.parent.name != "ablation"
+)
+
+
+def test_recipes_are_found() -> None:
+    files = {path for path in recipes_root().glob("*.yaml")} | {path for path in recipes_root().glob("ablation/*.yaml")}
+    assert len(list_recipes()) == len(files) >= 14
+    for name in list_recipes():
+        meta = load_recipe(name).config["meta"]
+        assert meta["name"] == name.rpartition("/")[2]
+        assert meta["summary"]
+        assert meta["benchmark"]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_works_small(name: str) -> None:
+    goal = () if name == "seer" else ("goal=words",)  # CLIP's text tower once is enough
+    assert check_recipe(small_recipe(name, *goal)).losses
+
+
+@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("without", ["foresight=none", "goal=none", "state=none", "resample=mean_pool"])
+def test_every_recipe_can_do_without(name: str, without: str) -> None:
+    """No recipe leaves anything of a slot behind when the slot is exchanged."""
+    words = () if without == "goal=none" else ("goal=words",)
+    with torch.device("meta"):
+        assert Policy(small_recipe(name, *words, without))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_works_small(option: str) -> None:
+    if option == "goal=clip_text":
+        pytest.skip("built by test_every_recipe_works_small[seer]")
+    base = "seer_calvin_pretrain" if "pretrain" in option else "seer_calvin"
+    words = () if option.startswith("goal=") else ("goal=words",)
+    sizes = {"camera=conv": ("resample=keep",), "resample=keep": ("camera=conv",)}
+    assert check_recipe(small_recipe(base, *words, option, *sizes.get(option, ()))).losses
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_resolved_recipe_is_read_back(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    file = tmp_path / "mine.yaml"
+    file.write_text(recipe.yaml())
+    assert load_recipe(str(file)).config == recipe.config
+    assert load_recipe(str(file)).hash == recipe.hash
+
+
+def test_a_file_can_build_on_a_recipe_and_take_overrides(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: [seer_calvin, override resample: mean_pool, _self_]\ntrunk: {depth: 2}\n"
+    )
+    recipe = load_recipe(str(tmp_path / "mine.yaml"), "trunk.heads=6")
+    assert (recipe.config["trunk"]["depth"], recipe.config["trunk"]["heads"]) == (2, 6)
+    assert recipe.config["layout"]["context"]["image"] == 2
+    (tmp_path / "flat.yaml").write_text(load_recipe("seer_calvin").yaml())
+    assert load_recipe(str(tmp_path / "flat.yaml"), "trunk.depth=3").config["trunk"]["depth"] == 3
+    with pytest.raises(RecipeError, match=r"did you mean 'trunk\.depth'"):
+        load_recipe(str(tmp_path / "flat.yaml"), "trunk.dept=3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("seer_calvinn",), "did you mean 'seer_calvin'"),
+        (("seer_calvin", "foresigth=none"), "did you mean 'foresight'"),
+        (("seer_calvin", "foresight=nome"), "did you mean 'none'"),
+        (("seer_calvin", "trunk.dept=3"), r"did you mean 'trunk\.depth'"),
+        (
+            ("seer_calvin", "layout.edges.action.foresigth.when=never"),
+            r"did you mean 'layout\.edges\.action\.foresight",
+        ),
+        (("seer_calvin", "trunk.depth"), "key=value"),
+        (("nowhere.yaml",), "no recipe file"),
+    ],
+)
+def test_wrong_names_are_answered_with_the_nearest(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(*arguments)
+
+
+def test_a_component_without_a_target_is_named() -> None:
+    with pytest.raises(RecipeError, match="_target_"):
+        build({"dim": 3})
+
+
+def test_composing_inside_a_hydra_application(tmp_path: Path) -> None:
+    """A user's own ``@hydra.main`` may build policies; its global state is left as it was."""
+    script = tmp_path / "app.py"
+    script.write_text(
+        "import hydra\n"
+        "from seerkit import load_recipe\n"
+        "@hydra.main(version_base=None)\n"
+        "def main(cfg):\n"
+        "    print(load_recipe('seer_calvin', 'foresight=none').name)\n"
+        "    print(hydra.core.hydra_config.HydraConfig.get().job.name)\n"
+        "main()\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ran.stdout.split() == ["seer_calvin", "app"]
+
+
+def test_public_names_are_there() -> None:
+    for name in seerkit.__all__:
+        assert getattr(seerkit, name)
