@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _WORD = 0xFFFFFFFF
+_STRIDE = 0x9E3779B9
+_ROUNDS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,23 +69,24 @@ def permute(position: Tensor, size: int, key: Tensor) -> Tensor:
         returns: int64 ``(N,)``.
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
-    place = _feistel(position, key, half)
-    while bool((outside := place >= size).any()):
-        place = torch.where(outside, _feistel(place, key, half), place)
-    return place
+    rounds = [_mix(key.numpy() + turn) for turn in range(_ROUNDS)]
+    place = _feistel(position.numpy(), rounds, half)
+    while (outside := place >= size).any():
+        place = np.where(outside, _feistel(place, rounds, half), place)
+    return torch.from_numpy(place)
 
 
-def _feistel(place: Tensor, key: Tensor, half: int) -> Tensor:
-    left, right = place >> half, place & ((1 << half) - 1)
-    for turn in range(4):
-        noise = _mix(_mix(right + 0x9E3779B9 * (turn + 1)) ^ _mix(key + turn))
-        left, right = right, left ^ (noise & ((1 << half) - 1))
+def _feistel(place: np.ndarray, rounds: Sequence[np.ndarray], half: int) -> np.ndarray:
+    low = (1 << half) - 1
+    left, right = place >> half, place & low
+    for turn, key in enumerate(rounds):
+        left, right = right, left ^ (_mix((right + _STRIDE * (turn + 1)) ^ key) & low)
     return left << half | right
 
 
-def _mix(word: Tensor) -> Tensor:
+def _mix(word: np.ndarray) -> np.ndarray:
     """Scramble 32-bit words held in int64 (the finaliser of MurmurHash3)."""
     word = word & _WORD
-    word = (word ^ word >> 16) * 0x85EBCA6B & _WORD
-    word = (word ^ word >> 13) * 0xC2B2AE35 & _WORD
+    word = ((word ^ word >> 16) * 0x85EBCA6B) & _WORD
+    word = ((word ^ word >> 13) * 0xC2B2AE35) & _WORD
     return word ^ word >> 16

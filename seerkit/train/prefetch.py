@@ -52,7 +52,7 @@ class Prefetch:
         while (batch := self._ready.get()) is not None:
             if isinstance(batch, BaseException):
                 raise batch
-            yield batch.to(self._device, non_blocking=True)
+            yield batch if self._device.type == "cpu" else batch.to(self._device, non_blocking=True)
 
     def _work(self) -> None:
         try:

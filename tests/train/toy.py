@@ -1,14 +1,16 @@
 """A toy policy with the face of the real one, a toy store, and a script that trains the one on the other.
 
-Run as ``python tests/train/toy.py STORE OUT [--kill-loss N | --kill-save N] [--ema DECAY] [--micro SIZE]``.
+Run as ``python tests/train/toy.py STORE OUT [--real] [--kill-loss N | --kill-save N] [--ema DECAY]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from seerkit import keys
-from seerkit.data.augment import random_shift
+from seerkit.camera.shift import random_shift
 from seerkit.data.store import Conventions, Store
 from seerkit.data.writer import StoreWriter
+from seerkit.policy import Policy, build_policy
 from seerkit.train.loop import Result, train
 from seerkit.train.settings import Settings
 
@@ -104,23 +107,36 @@ class ToyPolicy(nn.Module):
         return policy
 
 
-def toy_store(path: Path, *, episodes: int = 6) -> Store:
+def real_policy(*overrides: str) -> Policy:
+    """Build the smallest Seer that has everything: history, dropout, random shift, foresight, words."""
+    torch.manual_seed(0)
+    small = ["dim=16", "steps=2", "image_size=16", "trunk.depth=1", "trunk.heads=2", "trunk.dropout=0.1"]
+    small += ["layout.context.image=8"]
+    narrow = [f"encoders.image.module.{size}" for size in ("width=16", "vit.width=16", "vit.heads=2")]
+    shift = [f"pixels.{camera}.shift=2" for camera in ("primary", "wrist")]
+    return build_policy("seer_tabletop", *small, *narrow, *shift, *overrides)
+
+
+def toy_store(path: Path, *, episodes: int = 6, cameras: tuple[str, ...] = ("primary",), side: int = 8) -> Store:
     """Write episodes in which the word decides the direction of motion."""
     random = torch.Generator().manual_seed(5)
-    with StoreWriter(path, Conventions(cameras={"primary": (3, 8, 8)})) as writer:
+    with StoreWriter(path, Conventions(cameras=dict.fromkeys(cameras, (3, side, side)))) as writer:
         for number in range(episodes):
             length = 5 + number % 4
-            side = number % 2
-            images = torch.randint(0, 256, (length, 3, 8, 8), generator=random, dtype=torch.uint8)
+            word = number % 2
+            shape = (length, 3, side, side)
+            images = {name: torch.randint(0, 256, shape, generator=random, dtype=torch.uint8) for name in cameras}
             state = torch.randn(length, 7, generator=random)
-            action = torch.full((length, 7), 0.8 if side else -0.8)
+            action = torch.full((length, 7), 0.8 if word else -0.8)
             action[:, 6] = action[:, 6].sign()
-            writer.add({"primary": images}, state, action, instruction=WORDS[side], seed=number)
+            writer.add(images, state, action, instruction=WORDS[word], seed=number)
     return Store(path)
 
 
-def run(store: Store | Path, out: Path, policy: ToyPolicy, *, resume: bool = False, **changes: object) -> Result:
-    settings = Settings.read(policy.recipe.config["train"], changes)
+def run(
+    store: Store | Path, out: Path, policy: ToyPolicy | Policy, *, resume: bool = False, **changes: object
+) -> Result:
+    settings = Settings.read({**policy.recipe.config["train"], **TRAIN}, changes)
     return train(policy, store, out, settings=settings, resume=resume, device="cpu", progress=False)
 
 
@@ -132,6 +148,18 @@ def ask() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def killing(loss: Callable[[TensorDict], TensorDict], call: int) -> Callable[[TensorDict], TensorDict]:
+    """Wrap a loss so that its call number ``call`` ends the process."""
+    calls = itertools.count(1)
+
+    def wrapped(td: TensorDict) -> TensorDict:
+        if next(calls) == call:
+            die()
+        return loss(td)
+
+    return wrapped
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("store", type=Path)
@@ -140,8 +168,14 @@ def main() -> None:
     parser.add_argument("--kill-save", type=int, default=0)
     parser.add_argument("--ema", type=float, default=None)
     parser.add_argument("--micro", type=int, default=None)
+    parser.add_argument("--real", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.real:
+        policy = real_policy()
+        policy.loss = killing(policy.loss, given.kill_loss)
+        run(given.store, given.out, policy, resume=True)
+        return
     policy = ToyPolicy()
     policy.at_loss = {given.kill_loss: die}
     policy.at_save = {given.kill_save: die}

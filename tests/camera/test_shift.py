@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from seerkit.data.augment import apply_shift, random_shift
-
-GOLDEN = Path(os.environ.get("SEERKIT_GOLDEN", Path(__file__).parents[3] / "shared" / "golden")) / "seer" / "augment"
+from seerkit.camera.shift import apply_shift, random_shift
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden data at {GOLDEN} (set SEERKIT_GOLDEN)")
-def test_equals_the_official_shift() -> None:
-    recorded = load_file(GOLDEN / "shift.safetensors")
-    cases = json.loads((GOLDEN / "config.json").read_text())["meta"]
+def test_equals_the_official_shift(golden: Path) -> None:
+    folder = golden / "seer" / "augment"
+    recorded = load_file(folder / "shift.safetensors")
+    cases = json.loads((folder / "config.json").read_text())["meta"]
     for name, case in cases.items():
         mine = apply_shift(recorded[f"{name}_in"], recorded[f"{name}_shift_traj"], case["pad"])
         torch.testing.assert_close(mine, recorded[f"{name}_out_traj"], rtol=0, atol=3e-5)

@@ -1,0 +1,82 @@
+"""The loop with the real policy: it learns, it is resumed bit for bit, it says what does not fit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seerkit.data.store import Store
+from seerkit.data.windows import Windows
+from seerkit.policy import Policy
+from seerkit.train.checkpoint import STATE
+from seerkit.train.logging import METRICS, read_metrics
+from seerkit.train.settings import Settings
+from tests.train import toy
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    path = tmp_path_factory.mktemp("data") / "store"
+    return toy.toy_store(path, cameras=("primary", "wrist"), side=20)
+
+
+def test_sigkill_and_resume_is_bitwise_the_same(store: Store, tmp_path: Path) -> None:
+    toy.run(store, tmp_path / "whole", toy.real_policy())
+    killed = tmp_path / "killed"
+    command = [sys.executable, toy.__file__, str(store.path), str(killed), "--real", "--kill-loss", "7"]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert (killed / "checkpoints" / "last").resolve().name == "000004"
+    toy.run(store, killed, toy.real_policy(), resume=True)
+    states = [
+        torch.load(out / "checkpoints" / "last" / STATE, weights_only=True) for out in (tmp_path / "whole", killed)
+    ]
+    assert states[0]["model"].keys() == states[1]["model"].keys()
+    assert all(torch.equal(tensor, states[1]["model"][name]) for name, tensor in states[0]["model"].items())
+
+
+def test_it_learns_listens_and_is_a_whole_checkpoint(store: Store, tmp_path: Path) -> None:
+    policy = toy.real_policy("trunk.dropout=0")
+    result = toy.run(store, tmp_path, policy, updates=60, holdout=0.3)
+    assert result.metrics["val_loss_arm_wrong_word"] > 2 * result.metrics["val_loss_arm"]
+    assert {"val_psnr_primary", "val_psnr_copy_wrist"} < result.metrics.keys()
+    lines = [line for line in read_metrics(tmp_path / METRICS) if "loss" in line]
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    loaded = Policy.from_pretrained(tmp_path / "checkpoints" / "last")
+    for name, tensor in policy.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    summary = json.loads((tmp_path / "checkpoints" / "best" / "training.json").read_text())
+    assert summary["conventions"]["cameras"] == {"primary": [3, 20, 20], "wrist": [3, 20, 20]}
+
+
+def test_without_foresight(store: Store, tmp_path: Path) -> None:
+    result = toy.run(store, tmp_path, toy.real_policy("foresight=none"), updates=2, warmup=0, holdout=0.3)
+    assert "loss_foresight" not in result.metrics
+    assert not any("psnr" in name for name in result.metrics)
+
+
+def test_bf16_runs(store: Store, tmp_path: Path) -> None:
+    assert toy.run(store, tmp_path, toy.real_policy(), updates=2, warmup=0, precision="bf16").updates == 2
+
+
+def test_every_recipe_gives_settings() -> None:
+    from seerkit import list_recipes, load_recipe
+
+    for name in list_recipes():
+        train = load_recipe(name).config["train"]
+        total, warmup = Settings.read(train).length(100_000)
+        assert 0 < warmup < total, name
+    assert Settings.read(train, {"updates": 10}).length(100)[0] == 10
+
+
+def test_windows_fit_the_policy(store: Store) -> None:
+    policy = toy.real_policy()
+    batch = Windows(store, steps=2, chunk=3, ahead=3).gather(torch.arange(4))
+    assert set(policy.loss(batch).keys()) == {"loss_arm", "loss_gripper", "loss_foresight"}
+    with pytest.raises(ValueError, match="expected 3 frames after the window, got 1"):
+        policy.loss(Windows(store, steps=2, chunk=3, ahead=1).gather(torch.arange(4)))
