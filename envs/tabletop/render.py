@@ -1,9 +1,9 @@
 """Choose a GL library without ever crashing, and draw with it."""
 
-import importlib
 import os
 import subprocess
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ sys.stdout.write(GL.glGetString(GL.GL_RENDERER).decode())
 sys.stdout.flush()
 os._exit(0)
 """
+_drawing: list[int] = []  # the process that first loaded a GL library, kept by its forks
 
 
 def probe(library: str) -> str | None:
@@ -74,17 +75,25 @@ class Renderer:
         size: side in pixels.
 
     Raises:
-        RuntimeError: if the GL library cannot be loaded; names the Debian packages to install.
+        RuntimeError: if the GL library cannot be loaded (names the Debian packages to install), or if this process was
+            forked from one that has drawn: software GL would wait forever for threads the fork does not have.
     """
 
     def __init__(self, model: Any, size: int) -> None:  # noqa: ANN401 - mujoco is imported only when drawing
+        self._gl = None
+        if _drawing and _drawing[0] != os.getpid():
+            raise RuntimeError(
+                "expected a process started afresh, given a fork of one that has already drawn pictures: "
+                "start workers with context='spawn' (seerkit.envs.make_vec does)"
+            )
         self.library = choose_library()
         import mujoco  # after the choice: mujoco reads MUJOCO_GL when it is imported
 
         try:
-            self._gl = importlib.import_module(f"mujoco.{self.library}").GLContext(size, size)
+            self._gl = import_module(f"mujoco.{self.library}").GLContext(size, size)
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+            _drawing[:] = [os.getpid()]
         except Exception as error:  # PyOpenGL raises whatever the missing library makes it trip over
             raise RuntimeError(MISSING.format(tried=f"MUJOCO_GL={self.library}: {error}")) from error
         self._mujoco = mujoco
