@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seerkit import Policy, load_recipe
 from seerkit.convert.seer import from_seer
 from seerkit.hub import load_strictly
+from tests.conftest import golden_folder
 
-HERE = Path(__file__).resolve()
-ROOT = Path(os.environ.get("SEERKIT_GOLDEN", HERE.parents[2].parent / "shared" / "golden"))
+ROOT = golden_folder()
 MISSING = f"no recorded cases at {ROOT}; set SEERKIT_GOLDEN to the folder that holds them"
 
 
@@ -41,6 +42,11 @@ def kind(case: Path) -> str:
         if needed <= names:
             return name
     raise LookupError(f"case {case.name!r} is of no known kind; it holds {sorted(names)}")
+
+
+def of_kind(*kinds: str) -> list[ParameterSet]:
+    """The official Seer's cases of some kinds, as parameters of a test."""
+    return [pytest.param(case, id=case.name) for case in cases("seer") if kind(case) in kinds]
 
 
 def config(case: Path) -> dict:

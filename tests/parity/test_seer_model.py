@@ -1,33 +1,22 @@
-"""Our parts compute what the official Seer computes: every recorded case is found and checked by itself."""
+"""Our parts compute what the official Seer computes: every recorded model is found and checked by itself."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensordict import TensorDict
 from torch import Tensor
 
-from seerkit import Policy, TokenLayout, keys, load_recipe
-from seerkit.camera import resize_crop
-from seerkit.camera.shift import apply_shift
-from seerkit.convert.seer import from_seer, seer_name
-from seerkit.goal import ClipTokenizer
-from seerkit.policy import make_layout
+from seerkit import Policy, keys
+from seerkit.convert.seer import from_seer
 from tests.parity import golden
 
 CASES = golden.cases("seer")
 pytestmark = pytest.mark.skipif(not CASES, reason=golden.MISSING)
-
-
-def of_kind(*kinds: str) -> list:
-    return [pytest.param(case, id=case.name) for case in CASES if golden.kind(case) in kinds]
 
 
 def test_every_case_is_of_a_known_kind() -> None:
@@ -106,7 +95,7 @@ def record(policy: Policy) -> dict[str, Tensor]:
     return seen
 
 
-@pytest.mark.parametrize("case", of_kind("model"))
+@pytest.mark.parametrize("case", golden.of_kind("model"))
 class TestModel:
     @pytest.fixture
     def inputs(self, case: Path) -> dict[str, Tensor]:
@@ -246,159 +235,3 @@ def check_gradients(policy: Policy, recorded: dict[str, Tensor]) -> None:
             assert gradient is None or not gradient.any(), f"{name}: the official model has no gradient there"
             continue
         assert golden.relative(gradient, theirs[name]) <= 1e-4, f"{name}: {golden.relative(gradient, theirs[name]):.1e}"
-
-
-# -- evaluation episodes --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", of_kind("episode"))
-def test_episode(case: Path) -> None:
-    episode = load_file(case / "episode.safetensors")
-    ensembles = [name for name in EXPECTED if name in episode]
-    assert ensembles, f"{case.name} records none of {[*EXPECTED]}"
-    for name in ensembles:
-        ensemble = EXPECTED[name](case)
-        policy = golden.build(case, episode["text_table"], f"ensemble={ensemble}")
-        ours = play(policy, golden.config(case)["lang"], episode)
-        theirs = episode[name].double()
-        if theirs.dtype != episode[name].dtype and episode[name].dtype == torch.float16:
-            ours = ours.half()  # the official CALVIN wrapper rounds what it hands to the simulator
-        torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=0, msg=lambda text, n=name: f"{n}: {text}")
-
-
-EXPECTED = {
-    "action": lambda case: "temporal" if "ensembling_temp" in golden.config(case) else "first",
-    "action_no_ensembling": lambda _: "first",
-    "action_ensembling_with_timestep": lambda _: "temporal",
-    # as shipped, the time step is never advanced, so that ensembling leaves the first action
-    "action_deploy_as_shipped": lambda _: "first",
-}
-
-
-def play(policy: Policy, instruction: str, episode: dict[str, Tensor]) -> Tensor:
-    primary, wrist = views(episode)
-    state, agent = states(episode), policy.agent(batch_size=1)
-    assert torch.equal(ClipTokenizer()(instruction), episode["text_token"].long())
-    actions = [
-        agent.act({"image": {"primary": p, "wrist": w}, "state": s, "language_instruction": instruction})
-        for p, w, s in zip(primary, wrist, state, strict=True)
-    ]
-    return torch.from_numpy(np.stack(actions))
-
-
-def views(episode: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    for pair in (("rgb_static", "rgb_gripper"), ("agentview_image", "robot0_eye_in_hand_image"), ("color0", "color1")):
-        if pair[0] in episode:
-            return tuple(episode[name].permute(0, 3, 1, 2) for name in pair)
-    raise LookupError(f"no known camera pair among {sorted(episode)}")
-
-
-def states(episode: dict[str, Tensor]) -> Tensor:
-    if "robot_obs" in episode:
-        return torch.cat([episode["robot_obs"][:, :6], episode["robot_obs"][:, -1:]], dim=-1).float()
-    if "pose6d" in episode:
-        return torch.cat([episode["pose6d"], episode["gripper_open_state"][:, None]], dim=-1).float()
-    from seerkit.envs.pose import Pose
-
-    euler = [Pose.from_quat_xyzw(quat.numpy()).to_euler_xyz() for quat in episode["robot0_eef_quat"]]
-    parts = [episode["robot0_eef_pos"], torch.from_numpy(np.stack(euler)), episode["robot0_gripper_qpos"]]
-    return torch.cat(parts, dim=-1).float()
-
-
-# -- preprocessing --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", of_kind("preprocess"))
-def test_resize_equals_pillow(case: Path) -> None:
-    images = load_file(case / "images.safetensors")
-    sources = [name.removesuffix("_in") for name in images if name.endswith("_in")]
-    assert sources
-    for name in sources:
-        theirs = images[f"{name}_resized_u8"]
-        ours = resize_crop(images[f"{name}_in"].permute(2, 0, 1)[None], theirs.shape[-1])[0]
-        assert torch.equal(ours.byte(), theirs), name
-        in_single = resize_crop(images[f"{name}_in"].permute(2, 0, 1)[None].to("cpu"), theirs.shape[-1])
-        assert torch.equal(in_single[0], in_single[0].round()), "levels are whole numbers"
-
-
-@pytest.mark.parametrize("case", of_kind("preprocess"))
-def test_recipe_normalises_as_recorded(case: Path) -> None:
-    settings = golden.config(case)
-    for part in load_recipe("seer_calvin").config["pixels"].values():
-        np.testing.assert_allclose(part["mean"], settings["mean"], atol=1e-7)
-        np.testing.assert_allclose(part["std"], settings["std"], atol=1e-7)
-
-
-@pytest.mark.parametrize("case", of_kind("shift"))
-def test_random_shift(case: Path) -> None:
-    recorded = load_file(case / "shift.safetensors")
-    for name, meta in golden.config(case)["meta"].items():
-        ours = apply_shift(recorded[f"{name}_in"], recorded[f"{name}_shift_traj"].long(), meta["pad"])
-        # the official shift interpolates; ours crops
-        bound = max(3e-5, 1.1 * meta["max_diff_vs_integer_crop"])
-        torch.testing.assert_close(ours, recorded[f"{name}_out_traj"], atol=bound, rtol=0)
-
-
-@pytest.mark.parametrize("case", of_kind("tokens"))
-def test_tokens(case: Path) -> None:
-    recorded = json.loads((case / "tokens.json").read_text())["cases"]
-    ours = ClipTokenizer()([entry["text"] for entry in recorded])
-    for entry, row in zip(recorded, ours.tolist(), strict=True):
-        assert row == entry["tokens"], entry["text"]
-
-
-# -- full size ------------------------------------------------------------------------------------------------------
-
-RECIPE_OF_MASK = {
-    "calvin_seer_ft": "seer_calvin",
-    "calvin_seer_pre": "seer_calvin_pretrain",
-    "calvin_large_ft": "seer_large_calvin",
-    "calvin_large_pre": "seer_large_calvin_pretrain",
-    "libero_ft": "seer_libero_long",
-    "libero_pre": "seer_libero_pretrain",
-    "real_ft": "seer_real",
-    "real_pre": "seer_droid_pretrain",
-}
-
-
-@pytest.mark.parametrize("case", of_kind("structure"))
-def test_full_size_masks(case: Path) -> None:
-    for name, recorded in json.loads((case / "masks.json").read_text()).items():
-        recipe = load_recipe(RECIPE_OF_MASK[name]).config
-        layout = make_layout(recipe["layout"])
-        mask = layout.mask(recipe["steps"])
-        if recorded["random"]:
-            mask &= ~official_draw(layout, recipe["steps"])
-        assert (len(mask), layout.tokens_per_step) == (recorded["tokens"], recorded["per_step"]), name
-        assert mask.sum() == recorded["allowed"], name
-        packed = np.packbits(mask.numpy().astype(np.uint8)).tobytes()
-        assert hashlib.sha256(packed).hexdigest() == recorded["sha256_packbits_allowed_rowmajor"], name
-
-
-def official_draw(layout: TokenLayout, steps: int) -> Tensor:
-    """The pairs the official code hides after ``numpy.random.seed(0)``: one choice of foresight tokens per step."""
-    generator = np.random.RandomState(0)
-    size, slots = layout.tokens_per_step, layout.slots()
-    hidden = torch.zeros(steps, size, steps, size, dtype=torch.bool)
-    for step in range(steps):
-        count = int(layout.edge("action", "foresight").hide * layout.sizes["foresight"])
-        columns = generator.choice(layout.sizes["foresight"], count, replace=False)
-        hidden[step, slots["action"], step, slots["foresight"].start + torch.from_numpy(columns)] = True
-    return hidden.flatten(2).flatten(0, 1)
-
-
-@pytest.mark.parametrize("case", of_kind("structure"))
-@pytest.mark.parametrize("name", ["seer_calvin", "seer_large_calvin"])
-def test_full_size_tensors(case: Path, name: str) -> None:
-    """Every tensor of the official checkpoint has its place in ours, of the same size, and none is left over."""
-    recorded = json.loads((case / f"{name}.json").read_text())
-    used = {}
-    for entry in recorded["keys"]:
-        target = seer_name(entry["key"].removeprefix("module."))
-        assert (target is not None) == entry["used_in_forward"], entry["key"]
-        if target is not None:
-            used[target] = int(np.prod(entry["shape"]))
-    with torch.device("meta"):
-        policy = Policy(load_recipe(name))
-    ours = {key: p.numel() for key, p in policy.named_parameters() if p.requires_grad}
-    assert ours == used
