@@ -59,7 +59,7 @@ class Prefetch:
             for step in self._range:
                 batch = self._windows.gather(self._sampler.indices(step))
                 if self._device.type == "cuda":
-                    batch = batch.pin_memory()
+                    batch = batch.pin_memory(num_threads=0)
                 if not self._put(batch):
                     return
             self._put(None)

@@ -61,7 +61,7 @@ def test_without_foresight(store: Store, tmp_path: Path) -> None:
 
 
 def test_bf16_runs(store: Store, tmp_path: Path) -> None:
-    assert toy.run(store, tmp_path, toy.real_policy(), updates=2, warmup=0, precision="bf16").updates == 2
+    assert toy.run(store, tmp_path, toy.real_policy(), updates=2, warmup=0, precision="bf16", holdout=0.3).updates == 2
 
 
 def test_every_recipe_gives_settings() -> None:
