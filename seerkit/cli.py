@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,13 +125,17 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(help="first layout; from 1,000,000 on nobody has trained on it")] = None,
     workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
     record: Annotated[int | None, typer.Option(help="episodes to film")] = None,
-    device: Annotated[str | None, typer.Option(help="where the policy acts")] = None,
+    threads: Annotated[int | None, typer.Option(help="torch threads; 1 suits small policies beside simulators")] = None,
 ) -> None:
     """Roll a policy out beside the expert and chance; write report.json and report.html."""
     from seerkit.eval.evaluate import evaluate as play
     from seerkit.eval.evaluate import plan_of
     from seerkit.policy import Policy
 
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     policy = Policy.from_pretrained(checkpoint)
     plan = plan_of(
         policy.recipe.config,
@@ -144,7 +147,7 @@ def evaluate(
     )
     folder = out or Path(checkpoint).resolve().parents[1] / "report"
     with _Bars() as bars:
-        report = play(str(checkpoint), plan, out=folder, device=device, progress=bars.told)
+        report = play(str(checkpoint), plan, out=folder, progress=bars.told)
     _sum_up(report, folder)
 
 
@@ -164,11 +167,9 @@ def demo(
     folder = out or Path("runs") / f"demo-{chosen.task.lower()}"
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    start = time.monotonic()
     with _Bars() as bars:
         report = run(chosen, folder, say=lambda text: console.print(f"[bold]{text}[/]"), progress=bars.told)
     _sum_up(report, folder / "report")
-    console.print(f"{time.monotonic() - start:.0f} s in all")
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,44 +19,74 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Demo:
-    """What a demonstration does.
+class Lesson:
+    """One store and what is learned from it.
 
     Args:
         task: a task of the tabletop twin.
         recording: how the expert is recorded.
         episodes: how many episodes are stored.
         updates: length of the training.
-        overrides: changes to the recipe ``seer_tabletop``.
-        trials: episodes of the evaluation, on layouts nobody has seen.
-        seed: of everything.
+        lr: peak learning rate; the recipe's if not given.
     """
 
     task: str
     recording: Recording
     episodes: int
     updates: int
+    lr: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What a demonstration does: lessons one after the other, each beginning with the weights of the one before.
+
+    Args:
+        lessons: what is recorded and learned; the last one's task is evaluated.
+        overrides: changes to the recipe ``seer_tabletop``.
+        trials: episodes of the evaluation, on layouts nobody has seen.
+        seed: of everything.
+    """
+
+    lessons: tuple[Lesson, ...]
     overrides: tuple[str, ...] = ()
     trials: int = 50
     seed: int = 0
 
+    @property
+    def task(self) -> str:
+        """The task that is evaluated."""
+        return self.lessons[-1].task
 
+
+REACH = Lesson(task="Reach", recording=Recording(noise=0.6, random_start=0.8), episodes=500, updates=450)
+COLOURS = Lesson(
+    task="ReachColor", recording=Recording(noise=0.6, random_start=0.9, chain=4), episodes=6000, updates=1200
+)
 PRESETS: dict[str, Demo] = {
-    "reach": Demo(task="Reach", recording=Recording(noise=0.6, random_start=0.8), episodes=500, updates=450),
-    "language": Demo(
-        task="ReachColor", recording=Recording(noise=0.6, random_start=0.9, chain=4), episodes=6000, updates=1500
-    ),
+    "reach": Demo(lessons=(REACH,)),
+    "language": Demo(lessons=(COLOURS,)),
+    # words and colours are learned on the short task, then reused: from nothing, picking did not learn to listen
     "pick_place": Demo(
-        task="PickPlace", recording=Recording(noise=0.4, random_start=0.5, chain=2), episodes=1500, updates=5000
+        lessons=(
+            COLOURS,
+            Lesson(
+                task="PickPlace",
+                recording=Recording(noise=0.4, random_start=0.5, chain=1),
+                episodes=1200,
+                updates=1000,
+                lr=5e-4,
+            ),
+        )
     ),
 }
 
 
 def choose(preset: str | None, task: str | None) -> Demo:
-    """Return a preset, or the preset of a task; other tasks get the settings of the longest one.
+    """Return a preset, or the preset of a task; other tasks are taught as PickPlace is.
 
     Raises:
-        ValueError: for an unknown preset or task; names the nearest.
+        ValueError: for an unknown preset or task, or both at once; names the nearest.
     """
     from seerkit.envs import TASKS
 
@@ -63,12 +94,13 @@ def choose(preset: str | None, task: str | None) -> Demo:
         if value is not None and value not in known:
             near = difflib.get_close_matches(value, known, n=1)
             raise ValueError(f"no {what} {value!r}{f'; did you mean {near[0]!r}?' if near else ''}; known: {known}")
-    if preset is not None:
-        return dataclasses.replace(PRESETS[preset], **({"task": task} if task else {}))
+    if preset is not None and task is not None:
+        raise ValueError(f"give a preset or a task, not both: got {preset!r} and {task!r}")
     if task is None:
-        return PRESETS["reach"]
+        return PRESETS[preset or "reach"]
     own = [demo for demo in PRESETS.values() if demo.task == task]
-    return own[0] if own else dataclasses.replace(PRESETS["pick_place"], task=task, recording=Recording(noise=0.3))
+    last = Lesson(task=task, recording=Recording(noise=0.3), episodes=600, updates=2500)
+    return own[0] if own else Demo(lessons=(last,))
 
 
 def run(
@@ -91,32 +123,66 @@ def run(
     Returns:
         The evaluation's report, which is also written to ``out/report``.
     """
+    from seerkit.eval.evaluate import evaluate, plan_of
+    from seerkit.policy import Policy
+
+    start = time.monotonic()
+    workers = workers or len(os.sched_getaffinity(0))
+    checkpoint: Path | None = None
+    folder = out
+    for number, lesson in enumerate(demo.lessons, start=1):
+        folder = out if len(demo.lessons) == 1 else out / f"lesson-{number}"
+        checkpoint = _learn(demo, lesson, folder, checkpoint, say=say, workers=workers)
+    say(f"evaluating on {demo.trials} unseen layouts of {demo.task}: trained, expert, random")
+    policy = Policy.from_pretrained(str(checkpoint))
+    plan = plan_of(policy.recipe.config, env=demo.task, episodes=demo.trials, workers=workers)
+    title = f"A small Seer learns {demo.task} on the embedded Franka twin"
+    metrics = folder / "run" / "metrics.jsonl"
+    with one_thread():
+        report = evaluate(str(checkpoint), plan, out=out / "report", metrics=metrics, title=title, progress=progress)
+    say(f"done in {time.monotonic() - start:.0f} s")
+    return report
+
+
+def _learn(
+    demo: Demo, lesson: Lesson, folder: Path, before: Path | None, *, say: Callable[[str], None], workers: int
+) -> Path:
     import torch
 
     from seerkit.collect import collect
-    from seerkit.eval.evaluate import evaluate, plan_of
     from seerkit.policy import build_policy
     from seerkit.train.loop import train
 
-    workers = workers or len(os.sched_getaffinity(0))
-    start = time.monotonic()
-    data, folder = out / "data", out / "run"
+    data, run = folder / "data", folder / "run"
     if not data.exists():
-        say(f"1/3  recording {demo.episodes} episodes of {demo.task} by the scripted expert")
-        size = {"image_size": image_size(demo)}
-        what = {"recording": demo.recording, "env_options": size}
-        collect(demo.task, data, episodes=demo.episodes, seed=demo.seed, workers=workers, **what)
-    say(f"2/3  training seer_tabletop for {demo.updates} updates ({time.monotonic() - start:.0f} s so far)")
+        say(f"recording {lesson.episodes} episodes of {lesson.task} by the scripted expert")
+        what = {"recording": lesson.recording, "env_options": {"image_size": image_size(demo)}}
+        collect(lesson.task, data, episodes=lesson.episodes, seed=demo.seed, workers=workers, **what)
+    say(f"training {'on' if before else 'seer_tabletop'} for {lesson.updates} updates")
+    settings = [f"train.updates={lesson.updates}", f"train.seed={demo.seed}", f"eval.env={lesson.task}"]
+    settings += [f"train.lr={lesson.lr}"] if lesson.lr else []
     torch.manual_seed(demo.seed)
-    policy = build_policy("seer_tabletop", f"train.updates={demo.updates}", f"train.seed={demo.seed}", *demo.overrides)
-    result = train(policy, data, folder, resume=(folder / "checkpoints").exists())
+    if before is None:
+        policy = build_policy("seer_tabletop", *settings, *demo.overrides)
+    else:
+        policy = build_policy(str(before), *settings)
+    result = train(policy, data, run, resume=(run / "checkpoints").exists())
     if result.interrupted:
         raise KeyboardInterrupt
-    say(f"3/3  {demo.trials} unseen layouts: trained, expert, random ({time.monotonic() - start:.0f} s so far)")
-    plan = plan_of(policy.recipe.config, env=demo.task, episodes=demo.trials, workers=workers)
-    title = f"A small Seer learns {demo.task} on the embedded Franka twin"
-    metrics = folder / "metrics.jsonl"
-    return evaluate(str(result.checkpoint), plan, out=out / "report", metrics=metrics, title=title, progress=progress)
+    return result.checkpoint
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: small policies act faster so, beside simulators that use the other cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def image_size(demo: Demo) -> int:

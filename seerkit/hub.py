@@ -47,7 +47,7 @@ def save(policy: Policy, path: Path) -> Path:
     return path
 
 
-def load(path: Path) -> Policy:
+def load(path: Path, *overrides: str) -> Policy:
     """Build the policy of a folder and load its weights, strictly.
 
     Raises:
@@ -61,7 +61,7 @@ def load(path: Path) -> Policy:
             raise CheckpointError(f"{path} is no checkpoint: it lacks {name!r}; it holds {there}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        policy = Policy(load_recipe(str(path / RECIPE)))
+        policy = Policy(load_recipe(str(path / RECIPE), *overrides))
     try:
         weights = load_file(path / WEIGHTS)
     except SafetensorError as error:

@@ -189,11 +189,16 @@ class Policy(nn.Module):
         return save(self, Path(path))
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Policy:
-        """Build a policy from a folder that `save_pretrained` wrote; loading is strict."""
+    def from_pretrained(cls, path: str | Path, *overrides: str) -> Policy:
+        """Build a policy from a folder that `save_pretrained` wrote; loading is strict.
+
+        Args:
+            path: the folder.
+            overrides: ``some.key=value`` changes to its recipe, such as ``train.lr=1e-4``; the weights must still fit.
+        """
         from seerkit.hub import load
 
-        return load(Path(path))
+        return load(Path(path), *overrides)
 
     # -- wiring -------------------------------------------------------------------------------------------------
 
@@ -250,7 +255,8 @@ def build_policy(name: str, *overrides: str) -> Policy:
 
     Args:
         name: a recipe (`list_recipes`), a recipe file, or the folder of a checkpoint.
-        overrides: ``group=option`` or ``some.key=value``; for recipes only.
+        overrides: ``group=option`` or ``some.key=value``; a checkpoint takes only the latter, and its weights must
+            still fit.
 
     Raises:
         RecipeError: if there is no such recipe, component or key; names the nearest.
@@ -260,11 +266,8 @@ def build_policy(name: str, *overrides: str) -> Policy:
         >>> [*policy.layout.queries]
         ['action']
     """
-    folder = Path(name)
-    if folder.is_dir():
-        if overrides:
-            raise RecipeError(f"{name} is a checkpoint, whose recipe is settled; cannot apply {list(overrides)}")
-        return Policy.from_pretrained(folder)
+    if Path(name).is_dir():
+        return Policy.from_pretrained(name, *overrides)
     return Policy(load_recipe(name, *overrides))
 
 

@@ -164,8 +164,17 @@ def test_a_stage_that_reads_nothing_is_named() -> None:
 def test_components_that_do_not_fit_are_named() -> None:
     with pytest.raises(RecipeError, match=r"seerkit\.head\.ActionHead cannot be built.*widht"):
         build_policy("seer_tabletop", "+heads.action.module.widht=3")
-    with pytest.raises(RecipeError, match="checkpoint"):
-        build_policy(str(Path(__file__).parent), "a=b")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        build_policy(str(Path(__file__).parent))
+
+
+def test_a_checkpoint_takes_changes_that_leave_its_weights_fitting(tmp_path: Path) -> None:
+    folder = str(small_policy("seer_tabletop").save_pretrained(tmp_path / "checkpoint"))
+    assert build_policy(folder, "train.updates=7").recipe.config["train"]["updates"] == 7
+    with pytest.raises(CheckpointError, match="shape"):
+        build_policy(folder, "trunk.dim=64")
+    with pytest.raises(RecipeError, match=r"did you mean 'train\.updates'"):
+        build_policy(folder, "train.update=7")
 
 
 def test_graph_can_be_cut() -> None:
