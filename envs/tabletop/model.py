@@ -70,7 +70,7 @@ def robot_assets() -> Path:
 
 def scene_element(name: str) -> ElementTree.Element:
     """Read one of our scene files."""
-    return ElementTree.fromstring(resources.files("seerkit.envs.tabletop").joinpath("scenes", name).read_text())
+    return ElementTree.fromstring(resources.files("seerkit.envs.tabletop.scenes").joinpath(name).read_text())
 
 
 def build_model(scene: str, look: Look, image_size: int) -> mujoco.MjModel:

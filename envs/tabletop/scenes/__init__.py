@@ -1,0 +1,1 @@
+"""Scene files: MuJoCo XML that model.py puts together."""
