@@ -174,6 +174,7 @@ def demo(
 
 def main() -> None:
     """Run the command; what a user can mend is one line on the terminal, not a traceback."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle torch threads must not spin beside simulators
     try:
         app()
     except (ValueError, KeyError, OSError, RuntimeError) as error:
