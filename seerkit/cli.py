@@ -80,15 +80,14 @@ def collect(
     noise: Annotated[float, typer.Option(help="size of bursts that push the expert off its way")] = 0.0,
     random_start: Annotated[float, typer.Option(help="share of episodes that start from a random pose")] = 0.0,
     chain: Annotated[int, typer.Option(help="goal switches per rollout, each a new episode")] = 0,
-    image_size: Annotated[int, typer.Option(help="side of the square frames")] = 64,
+    ask: Annotated[float, typer.Option(help="share of steps at which every other goal is asked for, too")] = 0.0,
 ) -> None:
     """Record a scripted expert into a store."""
     from seerkit.collect import Recording
     from seerkit.collect import collect as record
 
-    recording = Recording(noise=noise, random_start=random_start, chain=chain)
-    options = {"image_size": image_size}
-    store = record(env, out, episodes=episodes, seed=seed, recording=recording, env_options=options)
+    recording = Recording(noise=noise, random_start=random_start, chain=chain, ask=ask)
+    store = record(env, out, episodes=episodes, seed=seed, recording=recording)
     console.print(f"recorded {store!r}")
 
 

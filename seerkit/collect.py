@@ -25,6 +25,8 @@ from seerkit.data.writer import StoreWriter
 
 Env = gymnasium.Env[Any, Any]
 EnvFactory = Callable[[], Env]
+ON_THE_WAY = 0.3
+"""The expert is on its way while it moves by more than this share of the largest step along some axis."""
 PATIENCE = 20
 """A run gives up when this many rollouts, and nine of ten of all, brought nothing worth keeping."""
 
@@ -41,6 +43,9 @@ class Recording:
         chain: how many times a rollout asks for another goal instead of ending; needs an env with ``goals`` and
             ``set_goal``. Half of the goals are replaced on the way (the episode is cut there and kept), the others once
             they are met; what follows is a new episode that starts where the one before ended.
+        ask: share of the steps on the way at which the expert is also asked what it would do for every other goal. Each
+            answer is stored as an episode of one step: the same picture with another sentence and another action, which
+            is what teaches a policy to listen. Needs an env with ``goals`` and ``set_goal``.
         horizon: steps after which an episode has failed; the env's own limit if not given.
         keep_failures: whether to keep episodes that failed, too.
 
@@ -51,12 +56,14 @@ class Recording:
     noise: float = 0.0
     random_start: float = 0.0
     chain: int = 0
+    ask: float = 0.0
     horizon: int | None = None
     keep_failures: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.noise >= 0 and 0 <= self.random_start <= 1 and self.chain >= 0 and (self.horizon or 1) >= 1):
-            raise ValueError(f"noise, chain and horizon cannot be negative, random_start is a share; got {self}")
+        shares = (self.random_start, self.ask)
+        if self.noise < 0 or self.chain < 0 or (self.horizon or 1) < 1 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(f"noise, chain, horizon cannot be negative; random_start and ask are shares; got {self}")
 
 
 @dataclasses.dataclass
@@ -153,12 +160,15 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
     expert = base.expert(rng, noise=recording.noise)
     horizon = recording.horizon or 0
     segments = [_begin(observation, observation["language_instruction"])]
+    answers: list[Segment] = []
     switches = _switches(rng, recording.chain)
     switch = next(switches)
     while True:
         segment = segments[-1]
         action = expert.act(env)
         segment.add(observation, expert.label)
+        if recording.ask and np.abs(expert.label[:3]).max() > ON_THE_WAY and rng.random() < recording.ask:
+            answers += _ask(env, observation)
         observation, _, terminated, truncated, info = env.step(action)
         segment.success = bool(info["is_success"])
         failed = truncated or (terminated and not segment.success) or len(segment.state) >= horizon
@@ -168,7 +178,23 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
             switch = next(switches)
         elif segment.success or failed:
             break
-    return [segment for segment in segments if segment.success or segment.cut or recording.keep_failures]
+    kept = [segment for segment in segments if segment.success or segment.cut or recording.keep_failures]
+    return kept + answers if kept else []
+
+
+def _ask(env: Env, observation: Mapping[str, Any]) -> list[Segment]:
+    """Ask a steady expert what it would do now for every other goal."""
+    base: Any = env.unwrapped
+    asked, expert, answers = base.goal, base.expert(None), []
+    for goal in base.goals:
+        if goal != asked:
+            answer = _begin(observation, base.set_goal(goal))
+            expert.act(env)
+            answer.add(observation, expert.label)
+            answer.cut = True
+            answers.append(answer)
+    base.set_goal(asked)
+    return answers
 
 
 def _begin(observation: Mapping[str, Any], instruction: str) -> Segment:
@@ -206,9 +232,9 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
         horizon = recording.horizon or limit
         if horizon is None:
             raise ValueError("the env has no step limit of its own; give Recording(horizon=...)")
-        if recording.chain and len(getattr(base, "goals", ())) < 2:
+        if (recording.chain or recording.ask) and len(getattr(base, "goals", ())) < 2:
             given = getattr(base, "goals", None)
-            raise ValueError(f"chain={recording.chain} needs an env with at least 2 goals, got goals={given}")
+            raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
         return Conventions(cameras=cameras, frame_rate=rate), dataclasses.replace(recording, horizon=horizon)
