@@ -185,7 +185,7 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
 def _ask(env: Env, observation: Mapping[str, Any]) -> list[Segment]:
     """Ask a steady expert what it would do now for every other goal."""
     base: Any = env.unwrapped
-    asked, expert, answers = base.goal, base.expert(None), []
+    asked, expert, answers = base.goal, base.expert(np.random.default_rng(0)), []
     for goal in base.goals:
         if goal != asked:
             answer = _begin(observation, base.set_goal(goal))

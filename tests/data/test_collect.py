@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,6 +77,26 @@ def test_a_chain_continues_where_the_episode_before_ended(tmp_path: Path) -> Non
         else:
             assert before.success
     assert 0 < cut < 8
+
+
+def test_asked_for_other_goals_the_expert_answers_from_the_same_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seerkit.collect.ON_THE_WAY", 0.05)
+    plain = collect(LineEnv, tmp_path / "plain", episodes=2, workers=1, recording=PLAIN, progress=False)
+    asking = Recording(horizon=40, ask=1.0)
+    asked = collect(LineEnv, tmp_path / "asked", episodes=30, workers=1, recording=asking, progress=False)
+    first = asked.episodes[0]
+    assert first == plain.episodes[0], "asking does not change what is done"
+    answers = [episode for episode in asked.episodes if episode.seed == first.seed][1:]
+    assert len(answers) >= 2
+    for episode in answers:
+        assert episode.length == 1
+        assert episode.instruction != first.instruction
+        place = float(asked.state[episode.start, 0])
+        goal = PLACES[episode.instruction.removeprefix("go ")]
+        assert float(asked.action[episode.start, 0]) == pytest.approx(np.clip(goal - place, -0.1, 0.1))
+        assert place in asked.state[first.start : first.start + first.length, 0]
 
 
 def test_random_starts(tmp_path: Path) -> None:
