@@ -95,8 +95,8 @@ class Agent:
         """
         td, sentences, single = self._unpack(observation)
         out = self._step(td, sentences, foresee=foresee)
-        action = out[keys.ACTION].float().cpu().numpy()
-        return action[0] if single else action
+        action: np.ndarray = out[keys.ACTION].float().cpu().numpy()  # pyright: ignore[reportAssignmentType]
+        return np.squeeze(action, axis=0) if single else action
 
     def _step(self, td: TensorDict, sentences: list[str], *, foresee: bool) -> TensorDict:
         carry, policy = self.carry, self.policy
@@ -126,9 +126,13 @@ class Agent:
             td.set_non_tensor(keys.INSTRUCTION, [sentences[i] for i in changed])
             for name in policy.goal_stages:
                 td = policy.stages[name](td)
-            for group, value in td[keys.TOKENS].items():
+            for key in td.keys(include_nested=True, leaves_only=True):
+                if key[0] != keys.TOKENS[0]:
+                    continue
+                group = str(key[1])
+                value: Tensor = td[key]
                 if group not in carry.goal:
-                    carry.goal[group] = value.new_zeros(self.batch_size, *value.shape[1:])
+                    carry.goal[group] = value.new_zeros((self.batch_size, *value.shape[1:]))
                 carry.goal[group] = carry.goal[group].index_copy(0, torch.tensor(changed, device=value.device), value)
         carry.sentences = list(sentences)
         return carry.goal

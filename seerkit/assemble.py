@@ -53,10 +53,11 @@ def assemble(stages: Mapping[str, TensorDictModuleBase], *, inputs: Collection[N
 
 def stage_table(stages: Mapping[str, TensorDictModuleBase]) -> list[tuple[str, str, list[Any], list[Any]]]:
     """List every stage as ``(name, module class, keys read, keys written)``, in order."""
-    return [
-        (name, type(getattr(stage, "module", stage)).__name__, [*stage.in_keys], [*stage.out_keys])
-        for name, stage in stages.items()
-    ]
+    rows = []
+    for name, stage in stages.items():
+        part: Any = getattr(stage, "module", stage)
+        rows.append((name, type(part).__name__, [*stage.in_keys], [*stage.out_keys]))
+    return rows
 
 
 def _keys(keys: Iterable[NestedKey | Sequence[str]]) -> Any:  # noqa: ANN401 - tensordict spells this type twice

@@ -42,7 +42,7 @@ def check_recipe(recipe: Recipe, *, batch: int = 2) -> Check:
     bad = [name for name, value in losses.items() if not torch.isfinite(torch.tensor(value))]
     if bad:
         raise ValueError(f"expected finite losses, got {losses}")
-    torch.stack([*terms.values()]).sum().backward()
+    torch.stack([terms[name] for name in losses]).sum().backward()
     trained = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     idle = [name for name, p in trained.items() if p.grad is None]
     if idle:

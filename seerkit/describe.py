@@ -120,7 +120,7 @@ def _count(module: Any) -> tuple[int, int]:  # noqa: ANN401 - a torch module, no
     return sum(n for n, trained in sizes if trained), sum(n for n, trained in sizes if not trained)
 
 
-def _dotted(key: str | tuple[str, ...]) -> str:
+def _dotted(key: Any) -> str:  # noqa: ANN401 - a nested key
     return key if isinstance(key, str) else ".".join(key)
 
 

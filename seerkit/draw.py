@@ -32,30 +32,30 @@ def draw_mask(recipe: Recipe, path: Path, *, steps: int | None = None) -> Path:
 
     layout = make_layout(recipe.config["layout"])
     ahead = max((edge.ahead or 0 for row in layout.edges.values() for edge in row.values()), default=0)
-    steps = steps or min(recipe.config["steps"], max(3, ahead + 2))
+    shown: int = min(recipe.config["steps"], max(3, ahead + 2)) if steps is None else steps
     names, size = [*layout.sizes], layout.tokens_per_step
     group = np.zeros(size, dtype=int)
     for index, slot in enumerate(layout.slots().values()):
         group[slot] = index + 1
-    image = layout.mask(steps).numpy() * np.tile(group, steps)[None]
+    image = layout.mask(shown).numpy() * np.tile(group, shown)[None]
     palette = ListedColormap(["white", *(COLOURS[i % len(COLOURS)] for i in range(len(names)))])
 
     figure, axes = pyplot.subplots(figsize=(9.5, 8), dpi=120)
     axes.imshow(image, cmap=palette, vmin=0, vmax=len(names), interpolation="nearest")
-    for step in range(1, steps):
+    for step in range(1, shown):
         axes.axhline(step * size - 0.5, color="#444", linewidth=0.8)
         axes.axvline(step * size - 0.5, color="#444", linewidth=0.8)
-    middle = [step * size + (size - 1) / 2 for step in range(steps)]
-    labels = [f"step {step}" for step in range(steps)]
+    middle = [step * size + (size - 1) / 2 for step in range(shown)]
+    labels = [f"step {step}" for step in range(shown)]
     axes.set_xticks(middle, labels)
     axes.set_yticks(
-        [step * size + (s.start + s.stop - 1) / 2 for step in range(steps) for s in layout.slots().values()],
-        [f"{name} {step}" for step in range(steps) for name in names],
+        [step * size + (s.start + s.stop - 1) / 2 for step in range(shown) for s in layout.slots().values()],
+        [f"{name} {step}" for step in range(shown) for name in names],
         fontsize=6,
     )
     axes.set_xlabel("is seen")
     axes.set_ylabel("looks")
-    share = layout.mask(steps).float().mean().item()
+    share = layout.mask(shown).float().mean().item()
     axes.set_title(
         f"{' '.join([recipe.name, *recipe.overrides])}: {size} tokens per step, {share:.0%} of pairs", fontsize=10
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from tensordict import NestedKey as NestedKey  # noqa: PLC0414 - tensordict's name for it, handed on
+    from tensordict import NestedKey as NestedKey
 else:
     NestedKey = str | tuple[str, ...]
 

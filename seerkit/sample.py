@@ -24,7 +24,7 @@ def sample_batch(recipe: Recipe, *, batch: int, steps: int | None = None, target
         torch.Size([3, 7])
     """
     config = recipe.config
-    steps = steps or config["steps"]
+    steps = int(steps or config["steps"])
     size, ahead, chunk = config["image_size"], config.get("ahead") or 0, config["chunk"]
     td = TensorDict({}, batch_size=[batch])
     for name in config["cameras"]:

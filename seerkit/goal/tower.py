@@ -68,9 +68,9 @@ class WordTower(nn.Module):
         self.buckets = buckets
         self.words = nn.Embedding(buckets, width)
         self.importance = nn.Linear(width, 1)
-        nn.init.normal_(self.words.weight, std=0.02 * width**0.5)
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         words = self.words(tokens % self.buckets)
         score = self.importance(words).masked_fill(tokens[..., None] == 0, float("-inf"))
-        return (score.softmax(dim=1) * words).sum(dim=1)
+        return self.norm((score.softmax(dim=1) * words).sum(dim=1))

@@ -18,7 +18,7 @@ class TokenTrunk(nn.Module):
 
     The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries, then a
     LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
-    is the only one. Weights start as GPT-2's: N(0, 0.02), residual projections scaled by ``1 / sqrt(2 * depth)``.
+    is the only one. Weights start as GPT-2's: normal, residual projections scaled by ``1 / sqrt(2 * depth)``.
 
     Tokens that cannot influence what is asked for are never computed (see `TokenLayout.needed`).
 
@@ -30,6 +30,9 @@ class TokenTrunk(nn.Module):
         steps: the longest history.
         dropout: on embeddings, attention weights and residual branches, as GPT-2.
         activation: ``"gelu_new"`` or ``"relu"``.
+        weight_std: deviation of the initial weights. GPT-2's 0.02 suits widths near 1000; a narrow trunk that learns
+            from nothing wants about ``0.6 / sqrt(dim)``, or its attention stays flat for long.
+        query_std: deviation of the initial queries; the official Seer starts them at 0.
 
     Shape:
         context: one ``(B, T, n, dim)`` per context group, in the layout's order, with ``T <= steps``; a group that is
@@ -52,11 +55,15 @@ class TokenTrunk(nn.Module):
         steps: int,
         dropout: float = 0.1,
         activation: Literal["gelu_new", "relu"] = "gelu_new",
+        weight_std: float = 0.02,
+        query_std: float = 0.0,
     ) -> None:
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
         # nn.ParameterDict sorts a plain dict's keys: always iterate over layout.queries, never over self.queries
-        self.queries = nn.ParameterDict({name: nn.Parameter(torch.zeros(n, dim)) for name, n in layout.queries.items()})
+        self.queries = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(n, dim) * query_std) for name, n in layout.queries.items()}
+        )
         self.time = nn.Parameter(torch.randn(steps, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(
@@ -65,7 +72,7 @@ class TokenTrunk(nn.Module):
         self.final = nn.LayerNorm(dim)
         self.register_buffer("mask", layout.mask(steps), persistent=False)
         self._kept: dict[tuple[int, tuple[str, ...], tuple[int, ...]], Tensor] = {}
-        self._initialise(depth)
+        self._initialise(depth, weight_std)
 
     def forward(
         self, *context: Tensor, outputs: Collection[str] | None = None, at: Collection[int] | None = None
@@ -121,10 +128,10 @@ class TokenTrunk(nn.Module):
         places = [steps + torch.arange(size, device=keep.device)[slots[name]] for name in outputs]
         return tuple(x[:, torch.searchsorted(keep, place)] for place in places)
 
-    def _initialise(self, depth: int) -> None:
+    def _initialise(self, depth: int, std: float) -> None:
         for name, parameter in self.blocks.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif "norm" not in name:
                 residual = name.endswith(("out.weight", "narrow.weight"))
-                nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if residual else 0.02)
+                nn.init.normal_(parameter, std=std / (2 * depth) ** 0.5 if residual else std)
