@@ -30,7 +30,8 @@ def small_recipe(name: str, *overrides: str) -> Recipe:
     """The recipe with its own structure and tiny sizes; only what it has is changed."""
     known = load_recipe(name, *overrides).flat()
     shrink = [f"{key}={value}" for key, value in SMALL.items() if key in known]
-    if load_recipe(name, *overrides).config["layout"]["context"].get("image") == 128:  # every patch is a token
+    resample = load_recipe(name, *overrides).config["encoders"]["image"]["module"]["resample"]
+    if "Perceiver" not in str(resample) and "MeanPool" not in str(resample):  # patches are tokens: 4 x 4 of them now
         shrink.append(f"layout.context.image={2 * (32 // 8) ** 2}")
     return load_recipe(name, *overrides, *shrink)
 

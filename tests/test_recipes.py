@@ -53,7 +53,8 @@ def test_every_option_works_small(option: str) -> None:
         pytest.skip("built by test_every_recipe_works_small[seer]")
     base = "seer_calvin_pretrain" if "pretrain" in option else "seer_calvin"
     words = () if option.startswith("goal=") else ("goal=words",)
-    sizes = {"camera=conv": ("resample=keep",), "resample=keep": ("camera=conv",)}
+    conv = ("camera=conv",)
+    sizes = {"camera=conv": ("resample=keep",), "resample=keep": conv, "resample=keep_primary": conv}
     assert check_recipe(small_recipe(base, *words, option, *sizes.get(option, ()))).losses
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +18,33 @@ class CameraTokens(nn.Module):
     Args:
         cameras: names, in token order.
         vit: images ``(N, 3, S, S)`` -> ``(N, 1 + P, width)``, summary first.
-        resample: patches ``(N, P, width)`` -> ``(N, Q, width)``.
+        resample: patches ``(N, P, width)`` -> ``(N, Q, width)``; one for all cameras, or one per camera by name.
         width: feature size of ``vit``.
         dim: width of the trunk.
 
     Shape:
         pixels: one ``(B, T, 3, S, S)`` per camera.
-        returns: image tokens ``(B, T, cameras * Q, dim)``, camera by camera; summaries ``(B, T, cameras, dim)``.
+        returns: image tokens ``(B, T, sum of Q, dim)``, camera by camera; summaries ``(B, T, cameras, dim)``.
 
     Raises:
         ValueError: if another number of cameras comes, or images of another size than the encoder's.
     """
 
-    def __init__(self, *, cameras: Sequence[str], vit: nn.Module, resample: nn.Module, width: int, dim: int) -> None:
+    def __init__(
+        self,
+        *,
+        cameras: Sequence[str],
+        vit: nn.Module,
+        resample: nn.Module | Mapping[str, nn.Module],
+        width: int,
+        dim: int,
+    ) -> None:
         super().__init__()
         self.cameras = tuple(cameras)
-        self.vit, self.resample = vit, resample
+        if isinstance(resample, Mapping) and set(resample) != set(cameras):
+            raise ValueError(f"expected one resampler per camera {[*cameras]}, got {[*resample]}")
+        self.vit = vit
+        self.resample = nn.ModuleDict(resample) if isinstance(resample, Mapping) else resample
         self.image = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
         self.summary = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
         xavier(self.image)
@@ -45,9 +56,17 @@ class CameraTokens(nn.Module):
         stacked = torch.stack(pixels)  # (C, B, T, 3, S, S)
         features = self.vit(stacked.flatten(0, 2))
         lead = stacked.shape[:3]
-        latents = self.resample(features[:, 1:]).unflatten(0, lead)
         summary = features[:, :1].unflatten(0, lead)
-        return self._project(latents, self.image), self._project(summary, self.summary)
+        latents = self._resample(features[:, 1:], lead)
+        return self._project(latents, self.image), self._project(summary.unbind(), self.summary)
 
-    def _project(self, features: Tensor, layers: nn.ModuleDict) -> Tensor:
+    def _resample(self, patches: Tensor, lead: torch.Size) -> Sequence[Tensor]:
+        if not isinstance(self.resample, nn.ModuleDict):
+            return self.resample(patches).unflatten(0, lead).unbind()
+        own = patches.unflatten(0, (lead[0], -1))
+        return [
+            self.resample[name](rows).unflatten(0, lead[1:]) for name, rows in zip(self.cameras, own, strict=True)
+        ]
+
+    def _project(self, features: Sequence[Tensor], layers: nn.ModuleDict) -> Tensor:
         return torch.cat([layers[name](own) for name, own in zip(self.cameras, features, strict=True)], dim=2)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from seerkit._compat import ensure_torchvision
 from seerkit.freeze import freeze, stay_frozen
 
+START = 49406
+"""CLIP's id for the start of a sentence; the end is the next one, words are below."""
+
 
 class ClipTextTower(nn.Module):
     """Encode token ids with CLIP's frozen text transformer, in fp32 (half precision moves features by 1e-3).
@@ -49,17 +52,18 @@ class ClipTextTower(nn.Module):
 
 
 class WordTower(nn.Module):
-    """Embed the words of a sentence with a learned table and pool them by learned importance.
+    """Average the learned embeddings of a sentence's words and normalise.
 
     For recipes that train from nothing: no weights to download. The table covers CLIP's vocabulary folded into
-    ``buckets`` rows, which is ample for the handful of words of a tabletop task.
+    ``buckets`` rows, which is ample for the handful of words of a tabletop task. The marks of start and end are left
+    out, so that one exchanged word changes the feature as much as it can.
 
     Args:
         width: size of a word's embedding and of the feature.
         buckets: rows of the table; an id ``i`` uses row ``i % buckets``.
 
     Shape:
-        tokens: int64 ``(U, L)``, zero-padded.
+        tokens: int64 ``(U, L)``: start, words, end, zeros.
         returns: ``(U, width)``.
     """
 
@@ -67,10 +71,9 @@ class WordTower(nn.Module):
         super().__init__()
         self.buckets = buckets
         self.words = nn.Embedding(buckets, width)
-        self.importance = nn.Linear(width, 1)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        words = self.words(tokens % self.buckets)
-        score = self.importance(words).masked_fill(tokens[..., None] == 0, float("-inf"))
-        return self.norm((score.softmax(dim=1) * words).sum(dim=1))
+        is_word = ((tokens > 0) & (tokens < START)).unsqueeze(-1)
+        total = (self.words(tokens % self.buckets) * is_word).sum(dim=1)
+        return self.norm(total / is_word.sum(dim=1).clamp(min=1))

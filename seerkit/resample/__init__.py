@@ -1,6 +1,6 @@
 """Resamplers: many patch features to a few latents per image."""
 
 from seerkit.resample.perceiver import Perceiver
-from seerkit.resample.pool import KeepPatches, MeanPool
+from seerkit.resample.pool import GridPool, KeepPatches, MeanPool
 
-__all__ = ["KeepPatches", "MeanPool", "Perceiver"]
+__all__ = ["GridPool", "KeepPatches", "MeanPool", "Perceiver"]

@@ -18,7 +18,7 @@ class TokenTrunk(nn.Module):
 
     The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries, then a
     LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
-    is the only one. Weights start as GPT-2's: normal, residual projections scaled by ``1 / sqrt(2 * depth)``.
+    is the only one.
 
     Tokens that cannot influence what is asked for are never computed (see `TokenLayout.needed`).
 
@@ -30,9 +30,10 @@ class TokenTrunk(nn.Module):
         steps: the longest history.
         dropout: on embeddings, attention weights and residual branches, as GPT-2.
         activation: ``"gelu_new"`` or ``"relu"``.
-        weight_std: deviation of the initial weights. GPT-2's 0.02 suits widths near 1000; a narrow trunk that learns
-            from nothing wants about ``0.6 / sqrt(dim)``, or its attention stays flat for long.
-        query_std: deviation of the initial queries; the official Seer starts them at 0.
+        start: ``"gpt2"``: weights N(0, 0.02), residual projections scaled by ``1 / sqrt(2 * depth)``, queries 0, as in
+            the official Seer. ``"wide"``: weights N(0, 1 / (3 dim)), queries N(0, 0.04), so
+            that every block changes its tokens much; a narrow, shallow trunk that learns from nothing needs that, or
+            its attention stays flat for long.
 
     Shape:
         context: one ``(B, T, n, dim)`` per context group, in the layout's order, with ``T <= steps``; a group that is
@@ -55,15 +56,14 @@ class TokenTrunk(nn.Module):
         steps: int,
         dropout: float = 0.1,
         activation: Literal["gelu_new", "relu"] = "gelu_new",
-        weight_std: float = 0.02,
-        query_std: float = 0.0,
+        start: Literal["gpt2", "wide"] = "gpt2",
     ) -> None:
         super().__init__()
+        if start not in ("gpt2", "wide"):
+            raise ValueError(f"start is 'gpt2' or 'wide', got {start!r}")
         self.layout, self.steps, self.dropout = layout, steps, dropout
         # nn.ParameterDict sorts a plain dict's keys: always iterate over layout.queries, never over self.queries
-        self.queries = nn.ParameterDict(
-            {name: nn.Parameter(torch.randn(n, dim) * query_std) for name, n in layout.queries.items()}
-        )
+        self.queries = nn.ParameterDict({name: nn.Parameter(torch.zeros(n, dim)) for name, n in layout.queries.items()})
         self.time = nn.Parameter(torch.randn(steps, 1, dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(
@@ -72,7 +72,11 @@ class TokenTrunk(nn.Module):
         self.final = nn.LayerNorm(dim)
         self.register_buffer("mask", layout.mask(steps), persistent=False)
         self._kept: dict[tuple[int, tuple[str, ...], tuple[int, ...]], Tensor] = {}
-        self._initialise(depth, weight_std)
+        residual = (2 * depth) ** -0.5
+        if start == "gpt2":
+            self._initialise(std=0.02, residual=0.02 * residual, query=0.0)
+        else:
+            self._initialise(std=(3 * dim) ** -0.5, residual=(3 * dim) ** -0.5, query=0.2)
 
     def forward(
         self, *context: Tensor, outputs: Collection[str] | None = None, at: Collection[int] | None = None
@@ -128,10 +132,11 @@ class TokenTrunk(nn.Module):
         places = [steps + torch.arange(size, device=keep.device)[slots[name]] for name in outputs]
         return tuple(x[:, torch.searchsorted(keep, place)] for place in places)
 
-    def _initialise(self, depth: int, std: float) -> None:
+    def _initialise(self, *, std: float, residual: float, query: float) -> None:
         for name, parameter in self.blocks.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif "norm" not in name:
-                residual = name.endswith(("out.weight", "narrow.weight"))
-                nn.init.normal_(parameter, std=std / (2 * depth) ** 0.5 if residual else std)
+                nn.init.normal_(parameter, std=residual if name.endswith(("out.weight", "narrow.weight")) else std)
+        for name in self.layout.queries:
+            nn.init.normal_(self.queries[name], std=query)
