@@ -132,7 +132,7 @@ class Agent:
                 group = str(key[1])
                 value: Tensor = td[key]
                 if group not in carry.goal:
-                    carry.goal[group] = value.new_zeros((self.batch_size, *value.shape[1:]))
+                    carry.goal[group] = torch.zeros_like(value[:1]).repeat(self.batch_size, *[1] * (value.dim() - 1))
                 carry.goal[group] = carry.goal[group].index_copy(0, torch.tensor(changed, device=value.device), value)
         carry.sentences = list(sentences)
         return carry.goal

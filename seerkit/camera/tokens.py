@@ -64,9 +64,7 @@ class CameraTokens(nn.Module):
         if not isinstance(self.resample, nn.ModuleDict):
             return self.resample(patches).unflatten(0, lead).unbind()
         own = patches.unflatten(0, (lead[0], -1))
-        return [
-            self.resample[name](rows).unflatten(0, lead[1:]) for name, rows in zip(self.cameras, own, strict=True)
-        ]
+        return [self.resample[name](rows).unflatten(0, lead[1:]) for name, rows in zip(self.cameras, own, strict=True)]
 
     def _project(self, features: Sequence[Tensor], layers: nn.ModuleDict) -> Tensor:
         return torch.cat([layers[name](own) for name, own in zip(self.cameras, features, strict=True)], dim=2)

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from seerkit import Policy, build_policy, keys, load_recipe
 from seerkit.assemble import assemble, bind, stage_table
 from seerkit.describe import Card, card, make_card, structure
+from seerkit.goal import ClipTokenizer, WordTower
 from seerkit.hub import CheckpointError
 from seerkit.recipe import RecipeError, list_recipes
+from seerkit.resample import GridPool
 from seerkit.sample import sample_batch
 from tests.small import small_policy, small_recipe
 
@@ -175,6 +177,28 @@ def test_a_checkpoint_takes_changes_that_leave_its_weights_fitting(tmp_path: Pat
         build_policy(folder, "trunk.dim=64")
     with pytest.raises(RecipeError, match=r"did you mean 'train\.updates'"):
         build_policy(folder, "train.update=7")
+
+
+def test_resamplers_may_differ_per_camera() -> None:
+    policy = small_policy("seer_tabletop", "encoders.image.module.resample.wrist.side=2", "layout.context.image=20")
+    td = policy.encode(sample_batch(policy.recipe, batch=2, targets=False))
+    assert td["tokens", "image"].shape == (2, 1, 16 + 4, 32)
+    with pytest.raises(RecipeError, match="one resampler per camera"):
+        small_policy("seer_tabletop", "~encoders.image.module.resample.wrist")
+
+
+def test_grid_pool_averages_neighbours() -> None:
+    patches = torch.arange(16.0).view(1, 16, 1)
+    assert GridPool(side=2)(patches).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    with pytest.raises(ValueError, match="divisible by 3"):
+        GridPool(side=3)(patches)
+
+
+def test_words_count_alike_and_marks_do_not_count() -> None:
+    tower, tokens = WordTower(width=8), ClipTokenizer()(["red", "red red", ""])
+    features = tower(tokens)
+    torch.testing.assert_close(features[0], features[1])
+    torch.testing.assert_close(features[2], torch.zeros(8))
 
 
 def test_graph_can_be_cut() -> None:
