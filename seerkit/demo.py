@@ -59,26 +59,27 @@ class Demo:
         return self.lessons[-1].task
 
 
-REACH = Lesson(task="Reach", recording=Recording(noise=0.6, random_start=0.8), episodes=500, updates=450)
+REACH = Lesson(task="Reach", recording=Recording(noise=0.6, random_start=0.8), episodes=800, updates=900)
 COLOURS = Lesson(
-    task="ReachColor", recording=Recording(noise=0.6, random_start=0.9, chain=4), episodes=6000, updates=1200
+    task="ReachColor",
+    recording=Recording(noise=1.0, random_start=1.0, chain=2, ask=0.25),
+    episodes=30000,
+    updates=2400,
 )
+PICK = Lesson(
+    task="PickPlace",
+    recording=Recording(noise=0.4, random_start=0.5, chain=1),
+    episodes=1200,
+    updates=1000,
+    lr=5e-4,
+)
+LISTEN = ("losses.foresight.weight=0.1",)
+"""Where the sentence matters, actions come first and the picture of the future second."""
 PRESETS: dict[str, Demo] = {
     "reach": Demo(lessons=(REACH,)),
-    "language": Demo(lessons=(COLOURS,)),
+    "language": Demo(lessons=(COLOURS,), overrides=LISTEN),
     # words and colours are learned on the short task, then reused: from nothing, picking did not learn to listen
-    "pick_place": Demo(
-        lessons=(
-            COLOURS,
-            Lesson(
-                task="PickPlace",
-                recording=Recording(noise=0.4, random_start=0.5, chain=1),
-                episodes=1200,
-                updates=1000,
-                lr=5e-4,
-            ),
-        )
-    ),
+    "pick_place": Demo(lessons=(COLOURS, PICK), overrides=LISTEN),
 }
 
 
