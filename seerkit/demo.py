@@ -141,6 +141,8 @@ def run(
     metrics = folder / "run" / "metrics.jsonl"
     with one_thread():
         report = evaluate(str(checkpoint), plan, out=out / "report", metrics=metrics, title=title, progress=progress)
+    if report.recordings:
+        report.write_still(out / "report" / "foresight.png", moments=6)
     say(f"done in {time.monotonic() - start:.0f} s")
     return report
 

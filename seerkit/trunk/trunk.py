@@ -31,9 +31,9 @@ class TokenTrunk(nn.Module):
         dropout: on embeddings, attention weights and residual branches, as GPT-2.
         activation: ``"gelu_new"`` or ``"relu"``.
         start: ``"gpt2"``: weights N(0, 0.02), residual projections scaled by ``1 / sqrt(2 * depth)``, queries 0, as in
-            the official Seer. ``"wide"``: weights N(0, 1 / (3 dim)), queries N(0, 0.04), so
-            that every block changes its tokens much; a narrow, shallow trunk that learns from nothing needs that, or
-            its attention stays flat for long.
+            the official Seer. ``"wide"``: weights N(0, 1 / (3 dim)), queries N(0, 0.04), for
+            a narrow, shallow trunk that learns from nothing. ``"bare"``: as ``"wide"``, and embeddings are not
+            normalised, so that what the first blocks read weighs more against what the queries start with.
 
     Shape:
         context: one ``(B, T, n, dim)`` per context group, in the layout's order, with ``T <= steps``; a group that is
@@ -56,16 +56,16 @@ class TokenTrunk(nn.Module):
         steps: int,
         dropout: float = 0.1,
         activation: Literal["gelu_new", "relu"] = "gelu_new",
-        start: Literal["gpt2", "wide"] = "gpt2",
+        start: Literal["gpt2", "wide", "bare"] = "gpt2",
     ) -> None:
         super().__init__()
-        if start not in ("gpt2", "wide"):
-            raise ValueError(f"start is 'gpt2' or 'wide', got {start!r}")
+        if start not in ("gpt2", "wide", "bare"):
+            raise ValueError(f"start is 'gpt2', 'wide' or 'bare', got {start!r}")
         self.layout, self.steps, self.dropout = layout, steps, dropout
         # nn.ParameterDict sorts a plain dict's keys: always iterate over layout.queries, never over self.queries
         self.queries = nn.ParameterDict({name: nn.Parameter(torch.zeros(n, dim)) for name, n in layout.queries.items()})
         self.time = nn.Parameter(torch.randn(steps, 1, dim) * 0.02)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.Identity() if start == "bare" else nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(
             Block(dim=dim, heads=heads, dropout=dropout, activation=activation) for _ in range(depth)
         )
