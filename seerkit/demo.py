@@ -62,9 +62,9 @@ class Demo:
 REACH = Lesson(task="Reach", recording=Recording(noise=0.6, random_start=0.8), episodes=800, updates=900)
 COLOURS = Lesson(
     task="ReachColor",
-    recording=Recording(noise=1.0, random_start=1.0, chain=2, ask=0.25),
-    episodes=30000,
-    updates=2400,
+    recording=Recording(noise=1.0, random_start=1.0, chain=1, ask=1.0),
+    episodes=50000,
+    updates=2000,
 )
 PICK = Lesson(
     task="PickPlace",
@@ -73,8 +73,8 @@ PICK = Lesson(
     updates=1000,
     lr=5e-4,
 )
-LISTEN = ("losses.foresight.weight=0.1",)
-"""Where the sentence matters, actions come first and the picture of the future second."""
+LISTEN = ("losses.foresight.weight=0.1", "trunk.start=bare", "encoders.image.module.vit.depth=0")
+"""Where the sentence matters: actions first, the picture of the future second, and nothing between colours and trunk."""
 PRESETS: dict[str, Demo] = {
     "reach": Demo(lessons=(REACH,)),
     "language": Demo(lessons=(COLOURS,), overrides=LISTEN),
