@@ -74,7 +74,7 @@ PICK = Lesson(
     lr=5e-4,
 )
 LISTEN = ("losses.foresight.weight=0.1", "trunk.start=bare", "encoders.image.module.vit.depth=0")
-"""Where the sentence matters: actions first, the picture of the future second, and nothing between colours and trunk."""
+"""Where the sentence matters: actions before pictures of the future, and nothing between colours and trunk."""
 PRESETS: dict[str, Demo] = {
     "reach": Demo(lessons=(REACH,)),
     "language": Demo(lessons=(COLOURS,), overrides=LISTEN),

@@ -111,7 +111,7 @@ def real_policy(*overrides: str) -> Policy:
     """Build the smallest Seer that has everything: history, dropout, random shift, foresight, words."""
     torch.manual_seed(0)
     small = ["dim=16", "steps=2", "image_size=16", "trunk.depth=1", "trunk.heads=2", "trunk.dropout=0.1"]
-    small += ["layout.context.image=8"]
+    small += ["layout.context.image=8", "encoders.image.module.resample.wrist.side=2"]
     narrow = [f"encoders.image.module.{size}" for size in ("width=16", "vit.width=16", "vit.heads=2")]
     shift = [f"pixels.{camera}.shift=2" for camera in ("primary", "wrist")]
     return build_policy("seer_tabletop", *small, *narrow, *shift, *overrides)
