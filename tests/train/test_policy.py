@@ -42,7 +42,7 @@ def test_sigkill_and_resume_is_bitwise_the_same(store: Store, tmp_path: Path) ->
 
 def test_it_learns_listens_and_is_a_whole_checkpoint(store: Store, tmp_path: Path) -> None:
     policy = toy.real_policy("trunk.dropout=0")
-    result = toy.run(store, tmp_path, policy, updates=60, holdout=0.3)
+    result = toy.run(store, tmp_path, policy, updates=100, holdout=0.3)
     assert result.metrics["val_loss_arm_wrong_word"] > 2 * result.metrics["val_loss_arm"]
     assert {"val_psnr_primary", "val_psnr_copy_wrist"} < result.metrics.keys()
     lines = [line for line in read_metrics(tmp_path / METRICS) if "loss" in line]
