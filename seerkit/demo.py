@@ -116,7 +116,7 @@ def run(
 
     Args:
         demo: what to do.
-        out: gets ``data/``, ``run/`` and ``report/``.
+        out: gets ``data/``, ``run/`` (numbered if there are several lessons) and ``report/``.
         say: told in a sentence what happens next.
         workers: processes of the simulator; one per core if not given.
         progress: handed to `seerkit.eval.evaluate`.
@@ -130,15 +130,19 @@ def run(
     start = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
     checkpoint: Path | None = None
-    folder = out
-    for number, lesson in enumerate(demo.lessons, start=1):
-        folder = out if len(demo.lessons) == 1 else out / f"lesson-{number}"
-        checkpoint = _learn(demo, lesson, folder, checkpoint, say=say, workers=workers)
+    folder = out / "run"
+    for number, lesson in enumerate(demo.lessons):
+        several = len(demo.lessons) > 1
+        folder = out / (f"run-{number + 1}" if several else "run")
+        data = out / (f"data-{_first_with_data_of(demo, number) + 1}" if several else "data")
+        _record(demo, lesson, data, say=say, workers=workers)
+        say(f"training for {lesson.updates} updates on {lesson.task}")
+        checkpoint = _learn(demo, lesson, data, folder, checkpoint)
     say(f"evaluating on {demo.trials} unseen layouts of {demo.task}: trained, expert, random")
     policy = Policy.from_pretrained(str(checkpoint))
     plan = plan_of(policy.recipe.config, env=demo.task, episodes=demo.trials, workers=workers)
     title = f"A small Seer learns {demo.task} on the embedded Franka twin"
-    metrics = folder / "run" / "metrics.jsonl"
+    metrics = folder / "metrics.jsonl"
     with one_thread():
         report = evaluate(str(checkpoint), plan, out=out / "report", metrics=metrics, title=title, progress=progress)
     if report.recordings:
@@ -147,21 +151,27 @@ def run(
     return report
 
 
-def _learn(
-    demo: Demo, lesson: Lesson, folder: Path, before: Path | None, *, say: Callable[[str], None], workers: int
-) -> Path:
-    import torch
+def _first_with_data_of(demo: Demo, number: int) -> int:
+    """Return the first lesson that is recorded like this one: a task practised twice is recorded once."""
+    recorded = [(lesson.task, lesson.recording, lesson.episodes) for lesson in demo.lessons]
+    return recorded.index(recorded[number])
 
+
+def _record(demo: Demo, lesson: Lesson, data: Path, *, say: Callable[[str], None], workers: int) -> None:
     from seerkit.collect import collect
-    from seerkit.policy import build_policy
-    from seerkit.train.loop import train
 
-    data, run = folder / "data", folder / "run"
     if not data.exists():
         say(f"recording {lesson.episodes} episodes of {lesson.task} by the scripted expert")
         what = {"recording": lesson.recording, "env_options": {"image_size": image_size(demo)}}
         collect(lesson.task, data, episodes=lesson.episodes, seed=demo.seed, workers=workers, **what)
-    say(f"training {'on' if before else 'seer_tabletop'} for {lesson.updates} updates")
+
+
+def _learn(demo: Demo, lesson: Lesson, data: Path, run: Path, before: Path | None) -> Path:
+    import torch
+
+    from seerkit.policy import build_policy
+    from seerkit.train.loop import train
+
     settings = [f"train.updates={lesson.updates}", f"train.seed={demo.seed}", f"eval.env={lesson.task}"]
     settings += [f"train.lr={lesson.lr}"] if lesson.lr else []
     torch.manual_seed(demo.seed)
