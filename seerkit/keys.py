@@ -28,6 +28,12 @@ or one opening per finger in m)."""
 INSTRUCTION: Final = "language_instruction"
 """One sentence per row (non-tensor), valid for the whole window."""
 
+GOAL_IMAGE: Final = ("goal", "image")
+"""Followed by the camera's name: uint8 ``(B, 3, H, W)`` at the camera's own size, RGB: the picture to be reached."""
+
+GOAL_STATE: Final = ("goal", "state")
+"""float32 ``(B, S)``: the state to be reached, as `STATE`."""
+
 IS_INIT: Final = "is_init"
 """bool ``(B,)``: ``True`` at the first step of an episode, where every carried state starts anew."""
 
@@ -47,6 +53,9 @@ FUTURE_IS_PAD: Final = "future_is_pad"
 
 GOAL_TEXT: Final = ("goal", "text")
 """int64 ``(B, L)``: the instruction's token ids, zero-padded."""
+
+GOAL_PIXELS: Final = ("goal", "pixels")
+"""float32 ``(B, 3, S, S)``: the picture to be reached, resized and normalised."""
 
 PIXELS: Final = ("pixels",)
 """Followed by the camera's name: float32 ``(B, T, 3, S, S)``, resized, shifted (training) and normalised frames."""

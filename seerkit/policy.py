@@ -81,7 +81,7 @@ class Policy(nn.Module):
         """What a forward pass reads."""
         read = {key for stage in self.stages.values() for key in stage.in_keys}
         images: list[keys.NestedKey] = [keys.under(keys.IMAGE, name) for name in self.cameras]
-        return images + [key for key in (keys.STATE, keys.INSTRUCTION) if key in read]
+        return images + [key for key in (keys.STATE, *self._goals()) if key in read]
 
     def forward(self, td: TensorDictBase) -> TensorDictBase:
         """Predict chunks and foresight for every step of the window; writes into a copy of ``td``."""
@@ -161,8 +161,8 @@ class Policy(nn.Module):
 
     @property
     def goal_stages(self) -> list[str]:
-        """Names of the stages that depend on the instruction alone."""
-        known: set[Any] = {keys.INSTRUCTION}
+        """Names of the stages that depend on the goal alone: instruction, picture or state to be reached."""
+        known: set[Any] = {*self._goals()}
         names = []
         for name, stage in self.stages.items():
             if set(stage.in_keys) <= known:
@@ -227,10 +227,13 @@ class Policy(nn.Module):
         return bind(pair, reads=[image, future], writes=[pixels, target])
 
     def _graph(self, mode: str) -> TensorDictSequential:
-        inputs: list[keys.NestedKey] = [keys.STATE, keys.INSTRUCTION]
+        inputs: list[keys.NestedKey] = [keys.STATE, *self._goals()]
         for name in self.cameras:
             inputs += [keys.under(keys.IMAGE, name), keys.under(keys.FUTURE, name)]
         return assemble(self._stages[mode], inputs=inputs)
+
+    def _goals(self) -> list[keys.NestedKey]:
+        return [keys.INSTRUCTION, keys.GOAL_STATE, *(keys.under(keys.GOAL_IMAGE, name) for name in self.cameras)]
 
     def _target_pixels(self) -> list[keys.NestedKey]:
         return [keys.under(keys.TARGET_PIXELS, name) for name in self.cameras]
