@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seerkit.data.sampler import Sampler
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows, split_episodes
+from seerkit.recipe import foresight_ahead
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
@@ -102,9 +103,9 @@ class _Run:
         device: torch.device,
     ) -> None:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
-        cut = {name: config.get(name) or 0 for name in ("steps", "chunk", "ahead")}
-        goal = _goals(policy)
-        self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept, goal=goal)
+        cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
+        self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -113,7 +114,7 @@ class _Run:
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
         if held:
-            windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=held, goal=goal)
+            windows = Windows(store, **cut, episodes=held)
             limit, texts = settings.validation_windows, store.instructions
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
