@@ -44,7 +44,8 @@ class Agent:
     """Act in ``batch_size`` environments at once with one policy.
 
     At every step only the newest frame is encoded; old readouts and, unless asked for, the foresight decoder are not
-    computed; a goal is encoded when it changes, for the rows where it does. The actions are those of re-encoding the whole window, to rounding.
+    computed; a goal is encoded when it changes, for the rows where it does. The actions are those of re-encoding the
+    whole window, to rounding.
 
     Args:
         policy: put into evaluation mode.

@@ -20,8 +20,8 @@ def check_inputs(policy: Policy, td: TensorDictBase) -> None:
 
     Raises:
         KeyError: if a key is missing; names it, what is there, and the nearest.
-        ValueError: if images are not uint8 ``(B, T, 3, H, W)``, histories differ or are too long, or a goal's picture or
-            state has a time axis or is not finite.
+        ValueError: if images are not uint8 ``(B, T, 3, H, W)``, histories differ or are too long, or a goal's picture
+            or state has a time axis or is not finite.
     """
     _require(td, policy.inputs)
     steps: set[int] = set()

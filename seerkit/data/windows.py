@@ -14,7 +14,6 @@ from seerkit import keys
 from seerkit.data.sampler import permute
 from seerkit.data.store import Store, StoreError
 
-
 GOALS = ("image", "state")
 """What the end of an episode can be remembered by."""
 
