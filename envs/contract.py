@@ -54,8 +54,8 @@ def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS, state: 
     Shape:
         image, camera: ``(3, image_size, image_size)`` uint8, RGB, first row at the top.
         state: ``(7,)`` float32: tool x, y, z in metres in the robot's base frame, extrinsic ``xyz`` Euler angles in
-            radians, gripper +1 open or -1 closed; with ``"pose_fingers"`` ``(8,)``, which ends with the distance of each
-            finger from the middle in metres, left first.
+            radians, gripper +1 open or -1 closed; with ``"pose_fingers"`` ``(8,)``, which ends with the distance of
+            each finger from the middle in metres, left first.
         language_instruction: printable ASCII, at most 256 characters.
 
     Raises:

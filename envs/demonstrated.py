@@ -5,12 +5,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 NOISE = 0.3
 """Size of the bursts that disturb the expert after its first failure, so that it takes another way."""
 
 
-class DemonstratedGoal(gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray]):
+class DemonstratedGoal(
+    gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, Any], np.ndarray], RecordConstructorArgs
+):
     """Add ``observation["goal"]``: the frames and the state in which the expert finished the same layout.
 
     Every reset lays the table out, lets the expert finish, and lays the same table out again. What is shown is a
@@ -36,7 +39,8 @@ class DemonstratedGoal(gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, A
     """
 
     def __init__(self, env: gymnasium.Env[dict[str, Any], np.ndarray], *, horizon: int = 1000, tries: int = 4) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, horizon=horizon, tries=tries)
+        gymnasium.Wrapper.__init__(self, env)
         if horizon < 1 or tries < 1:
             raise ValueError(f"expected horizon and tries to be at least 1, given {horizon} and {tries}")
         if not hasattr(env.unwrapped, "expert"):
@@ -76,8 +80,8 @@ class DemonstratedGoal(gymnasium.Wrapper[dict[str, Any], np.ndarray, dict[str, A
             if steps is not None:
                 return {"tries": attempt + 1, "steps": steps}
         raise RuntimeError(
-            f"expected an expert that reaches the goal of {self.unwrapped} with seed {seed} and options {options or {}}; "
-            f"it failed {self.tries} times, so there is no picture of the goal"
+            f"expected an expert that reaches the goal of {self.unwrapped} with seed {seed} and options "
+            f"{options or {}}; it failed {self.tries} times, so there is no picture of the goal"
         )
 
     def _attempt(self, seed: int, options: dict[str, Any] | None, attempt: int) -> int | None:

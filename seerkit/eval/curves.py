@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-RIGHT, WRONG = "val_loss_arm", "val_loss_arm_wrong_word"
-"""Held-out action loss with the instruction as given, and with another instruction in its place."""
+RIGHT = "val_loss_arm"
+WRONG = {"instruction": "val_loss_arm_wrong_word", "goal": "val_loss_arm_wrong_goal"}
+"""Held-out action loss with what the policy is told as given, and with another's instruction or goal in its place."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,21 @@ def read_curves(path: Path | str | None) -> dict[str, Series]:
 
 def figures(curves: Curves) -> list[Figure]:
     """Sort series into charts: training loss, held-out loss, listening, foresight, and the rest of the run."""
-    held = [name for name in curves if name.startswith("val_loss") and not name.endswith("_wrong_word")]
+    held = [name for name in curves if name.startswith("val_loss") and "_wrong_" not in name]
     training = [name for name in curves if name == "loss" or name.startswith("loss_")]
     quality = [name for name in curves if name.startswith("val_psnr")]
-    drawn = {*held, *training, *quality, RIGHT, WRONG}
+    drawn = {*held, *training, *quality}
+    told = told_by(curves)
     charts = [
         _figure(curves, "Training loss", training, log=True, note="Each term already carries its weight; they add up."),
         _figure(curves, "Held-out loss", held, log=True, note="On episodes the training never saw."),
         _figure(
             curves,
             "Does it listen?",
-            {RIGHT: "right instruction", WRONG: "wrong instruction"} if WRONG in curves else {},
+            {RIGHT: f"right {told}", WRONG[told]: f"wrong {told}"} if told else {},
             log=True,
-            note="Held-out action loss with the right instruction and with a wrong one. A policy that listens does "
-            "clearly worse when misled.",
+            note=f"Held-out action loss with the right {told} and with a wrong one. A policy that listens does clearly "
+            "worse when misled.",
         ),
         _figure(
             curves,
@@ -95,11 +97,17 @@ def figures(curves: Curves) -> list[Figure]:
     return [chart for chart in charts if chart.series]
 
 
+def told_by(curves: Curves) -> str | None:
+    """Say what the policy was misled by: an ``"instruction"`` or a ``"goal"``; None if never measured."""
+    return next((what for what, name in WRONG.items() if name in curves), None)
+
+
 def listening(curves: Curves) -> float | None:
-    """Say how many times larger the held-out action loss gets with a wrong instruction; None if never measured."""
-    if RIGHT not in curves or WRONG not in curves or curves[RIGHT].last <= 0:
+    """Say how many times larger the held-out action loss gets when the policy is misled; None if never measured."""
+    told = told_by(curves)
+    if told is None or RIGHT not in curves or curves[RIGHT].last <= 0:
         return None
-    return curves[WRONG].last / curves[RIGHT].last
+    return curves[WRONG[told]].last / curves[RIGHT].last
 
 
 def smooth(values: Sequence[float], *, reach: int = 8) -> list[float]:

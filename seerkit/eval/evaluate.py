@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seerkit.eval.actors import EpisodeActor, ExpertActor, RandomActor
-from seerkit.eval.curves import Curves, listening, read_curves
+from seerkit.eval.curves import Curves, listening, read_curves, told_by
 from seerkit.eval.provenance import provenance
 from seerkit.eval.quality import summarise
 from seerkit.eval.records import Rollout
@@ -155,7 +155,7 @@ def warnings(rollouts: Mapping[str, Rollout], curves: Curves) -> list[str]:
     ratio = listening(curves)
     if ratio is not None and ratio < 1.1:
         told.append(
-            f"A wrong instruction changes the held-out action loss by a factor of only {ratio:.2f}: "
+            f"A wrong {told_by(curves)} changes the held-out action loss by a factor of only {ratio:.2f}: "
             "the policy hardly listens."
         )
     for camera, scores in summarise(trained.recordings).items() if trained else ():

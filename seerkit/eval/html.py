@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seerkit.eval.curves import figures, listening
+from seerkit.eval.curves import figures, listening, told_by
 from seerkit.eval.pictures import mp4, png, still
 from seerkit.eval.plots import chart, number
 from seerkit.eval.quality import judge
@@ -111,7 +111,9 @@ def _tiles(report: "Report") -> str:
         tiles.append((f"Foresight, {camera}", f"{scores['foreseen'].value:.1f} dB", gain))
     ratio = listening(report.curves)
     if ratio is not None:
-        tiles.append(("Misled by a wrong word", f"{ratio:.1f} x", "held-out action loss, wrong / right"))
+        tiles.append(
+            (f"Misled by a wrong {told_by(report.curves)}", f"{ratio:.1f} x", "held-out action loss, wrong / right")
+        )
     cells = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
         for name, value, detail in tiles

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seerkit.eval import quality
-from seerkit.eval.curves import Curves, listening
+from seerkit.eval.curves import Curves, listening, told_by
 from seerkit.eval.records import Episode, Recording, Rollout
 from seerkit.eval.statistics import Interval, bootstrap, wilson
 
@@ -120,6 +120,7 @@ class Report:
             },
             "training": {
                 "last": {name: series.last for name, series in self.curves.items()},
+                "told_by": told_by(self.curves),
                 "wrong_word_ratio": listening(self.curves),
             },
             "warnings": list(self.warnings),

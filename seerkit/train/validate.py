@@ -1,8 +1,8 @@
-"""Validation on held-out episodes: losses, foresight, and whether the policy listens to its instruction."""
+"""Validation on held-out episodes: losses, foresight, and whether the policy listens to its goal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +25,8 @@ class Validation:
     - ``val_loss`` and ``val_<term>`` of the policy's loss, without dropout or augmentation.
     - ``val_<term>_wrong_word``: the action terms again, after each row's instruction was replaced by another one of the
       store. A policy that listens does clearly worse. Left out where the store has a single instruction.
+    - ``val_<term>_wrong_goal``: in its place, for a policy that is told by a picture or a state: each row's goal was
+      replaced by that of a window half the data away. Left out where a single episode is held out.
     - ``val_psnr_<camera>``: peak signal-to-noise ratio in dB of the frames foreseen.
     - ``val_psnr_copy_<camera>``: that of repeating the present frame, which is what foresight has to beat.
 
@@ -51,27 +53,38 @@ class Validation:
         try:
             sums: dict[str, float] = {}
             for index in self._batches:
-                for name, value in self._batch(policy, self._windows.gather(index).to(self._device)).items():
+                for name, value in self._batch(policy, index).items():
                     sums[name] = sums.get(name, 0.0) + float(value)
         finally:
             policy.train(was_training)
         return _summary(sums, sum(len(index) for index in self._batches))
 
-    def _batch(self, policy: Any, batch: TensorDict) -> dict[str, Tensor | float]:  # noqa: ANN401  (a Policy or a stand-in)
+    def _batch(self, policy: Any, index: Tensor) -> dict[str, Tensor | float]:  # noqa: ANN401  (a Policy or a stand-in)
+        batch = self._windows.gather(index).to(self._device)
         terms: dict[str, Tensor] = dict(policy.loss(batch).items())
         rows = len(batch)
         sums: dict[str, Tensor | float] = {f"val_{name}": value * rows for name, value in terms.items()}
         sums["val_loss"] = torch.stack(list(terms.values())).sum() * rows
-        if len(self._instructions) > 1:
-            wrong = policy.loss(self._misled(batch))
+        for what, misled in self._misled(batch, index, reads=getattr(policy, "inputs", [keys.INSTRUCTION])):
+            wrong = policy.loss(misled)
             for name in terms:
                 if name != "loss_foresight":
-                    sums[f"val_{name}_wrong_word"] = wrong[name] * rows
+                    sums[f"val_{name}_wrong_{what}"] = wrong[name] * rows
         if self._windows.ahead:
             sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
         return sums
 
-    def _misled(self, batch: TensorDict) -> TensorDict:
+    def _misled(
+        self, batch: TensorDict, index: Tensor, *, reads: Sequence[keys.NestedKey]
+    ) -> Iterator[tuple[str, TensorDict]]:
+        """Yield the batch with wrong words or wrong goals, as far as the policy reads them and there are others."""
+        if keys.INSTRUCTION in reads and len(self._instructions) > 1:
+            yield "word", self._with_wrong_words(batch)
+        if any(key[0] == keys.GOAL_STATE[0] for key in reads) and len(self._windows.episodes) > 1:
+            other = self._windows.gather((index + len(self._windows) // 2) % len(self._windows)).to(self._device)
+            yield "goal", batch.copy().update({keys.GOAL_STATE[0]: other[keys.GOAL_STATE[0]]})
+
+    def _with_wrong_words(self, batch: TensorDict) -> TensorDict:
         """Give every row an instruction of another row of the store's list of sentences."""
         known = self._instructions
         given: list[str] = batch.get(keys.INSTRUCTION).tolist()
