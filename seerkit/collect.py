@@ -237,8 +237,9 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
-        said = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
-        return Conventions(cameras=cameras, frame_rate=rate, **said), dataclasses.replace(recording, horizon=horizon)
+        plain = Conventions(cameras=cameras, frame_rate=rate)
+        told = dataclasses.replace(plain, state=tuple(getattr(base, "state_names", plain.state)))
+        return told, dataclasses.replace(recording, horizon=horizon)
     finally:
         env.close()
 

@@ -7,7 +7,7 @@ import torch
 
 from seerkit import build_policy
 from seerkit.eval.actors import ExpertActor, RandomActor
-from seerkit.eval.curves import Series
+from seerkit.eval.curves import Series, figures, listening
 from seerkit.eval.evaluate import Plan, evaluate, plan_of, warnings
 from seerkit.eval.provenance import file_hash, weights_hash
 from seerkit.eval.records import Episode, Rollout
@@ -115,6 +115,14 @@ def test_warnings_say_what_weakens_the_numbers() -> None:
         "Random",
         "listens",
     ]
+
+
+def test_a_policy_told_by_a_goal_is_warned_about_its_goal() -> None:
+    curves = {name: Series(name, (1,), (0.05,)) for name in ("val_loss_arm", "val_loss_arm_wrong_goal")}
+    assert listening(curves) == 1.0
+    assert "A wrong goal changes" in warnings({"trained": outcome(45, 50)}, curves)[0]
+    chart = next(figure for figure in figures(curves) if figure.title == "Does it listen?")
+    assert [series.name for series in chart.series] == ["right goal", "wrong goal"]
 
 
 @pytest.mark.sim
