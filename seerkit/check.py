@@ -55,6 +55,7 @@ def check_recipe(recipe: Recipe, *, batch: int = 2) -> Check:
         "image": {name: td["observation", "image", name][:, 0] for name in policy.cameras},
         "state": row,
         "language_instruction": td.get("language_instruction").tolist(),
+        "goal": td["goal"].to_dict() if "goal" in td else {},
     }
     policy.agent(batch_size=batch).act(observation, foresee="foresight" in policy.heads)
     return Check(losses=losses, reached=len(trained), seconds=time.perf_counter() - start)

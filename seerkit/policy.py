@@ -221,8 +221,8 @@ class Policy(nn.Module):
 
     @property
     def goal_stages(self) -> list[str]:
-        """Names of the stages that depend on the instruction alone."""
-        known: set[Any] = {keys.INSTRUCTION}
+        """Names of the stages that depend on the goal alone: instruction, picture or state to be reached."""
+        known: set[Any] = {*keys.goals(self.cameras)}
         names = []
         for name, stage in self.stages.items():
             if set(stage.in_keys) <= known:
