@@ -52,10 +52,13 @@ class Agent:
         batch_size: robots or environments acted for together.
 
     Raises:
-        ValueError: if an observation does not have ``batch_size`` rows or the shapes the policy reads.
+        ValueError: if the policy has no action head, or an observation does not have ``batch_size`` rows or the shapes
+            the policy reads.
     """
 
     def __init__(self, policy: Policy, *, batch_size: int = 1) -> None:
+        if "action" not in policy.heads:
+            raise ValueError(f"recipe {policy.recipe.name!r} predicts no actions; its heads: {sorted(policy.heads)}")
         self.policy = policy.eval()
         self.batch_size = batch_size
         self.foresight: dict[str, np.ndarray] = {}

@@ -199,7 +199,11 @@ class Policy(nn.Module):
         return self.pixels[camera].levels(unpatchify(patches, patch=patch))  # pyright: ignore
 
     def agent(self, *, batch_size: int = 1) -> Agent:
-        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments."""
+        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments.
+
+        Raises:
+            ValueError: if the recipe has no action head.
+        """
         from seerkit.agent import Agent
 
         return Agent(self, batch_size=batch_size)
