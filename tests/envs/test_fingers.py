@@ -68,7 +68,5 @@ def test_stores_of_both_kinds_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_an_env_that_says_nothing_has_the_plain_state(tmp_path: Path) -> None:
-    store = collect(
-        LineEnv, tmp_path / "line", episodes=1, workers=1, recording=Recording(horizon=40), progress=False
-    )
+    store = collect(LineEnv, tmp_path / "line", episodes=1, workers=1, recording=Recording(horizon=40), progress=False)
     assert store.conventions.state == STATES["pose_gripper"]

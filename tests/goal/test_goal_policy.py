@@ -165,7 +165,11 @@ Change = Callable[[dict], object]
         (lambda o: o["goal"].pop("image"), KeyError, r"observation\['goal'\] lacks 'image'; it holds \['state'\]"),
         (lambda o: o["goal"].update(image={"wrist": 0}), KeyError, r"lacks 'primary'; it holds \['wrist'\]"),
         (lambda o: o["goal"].update(image=3), KeyError, "it holds int"),
-        (lambda o: o["goal"]["image"].update(primary=np.zeros((2, 3, 32, 32), np.uint8)), ValueError, "expected 3 rows"),
+        (
+            lambda o: o["goal"]["image"].update(primary=np.zeros((2, 3, 32, 32), np.uint8)),
+            ValueError,
+            "expected 3 rows",
+        ),
         (lambda o: o["goal"]["image"].update(primary=np.zeros((3, 32, 32, 3), np.uint8)), ValueError, "uint8"),
         (lambda o: o["goal"]["image"].update(primary=np.zeros((3, 3, 32, 32))), ValueError, "uint8.*float64"),
     ],

@@ -20,7 +20,14 @@ from seerkit.eval.evaluate import plan_of
 from seerkit.eval.rollout import rollout
 from seerkit.train.loop import train
 
-SMALL = ["dim=32", "image_size=32", "trunk.depth=2", "trunk.heads=2", "resample=keep", "layout.context.image.per_camera=16"]
+SMALL = [
+    "dim=32",
+    "image_size=32",
+    "trunk.depth=2",
+    "trunk.heads=2",
+    "resample=keep",
+    "layout.context.image.per_camera=16",
+]
 
 
 def two_goals(path: Path) -> Store:
