@@ -70,7 +70,7 @@ def test_an_expert_that_fails_tries_again_and_then_gives_up_clearly() -> None:
     _, info = DemonstratedGoal(moody, horizon=30).reset(seed=8)
     assert info["demonstration"]["tries"] == 2
     assert moody.seeds == [8, 8, 8]
-    with pytest.raises(RuntimeError, match="with seed 3 and options {}; it failed 2 times"):
+    with pytest.raises(RuntimeError, match=re.escape("with seed 3 and options {}; it failed 2 times")):
         DemonstratedGoal(LineEnv(lazy=3), horizon=20, tries=2).reset(seed=3)
 
 
