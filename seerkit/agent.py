@@ -107,8 +107,8 @@ class Agent:
         Args:
             observation: ``{"image": {camera: uint8 (B, 3, H, W)}, "state": (B, S), "language_instruction": B
                 sentences}``, as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
-                A policy whose goal is a picture or a state also reads ``"goal": {"image": {camera: uint8 (B, 3, H,
-                W)}, "state": (B, S)}``.
+                A policy whose goal is a picture or a state reads ``"goal": {"image": {camera: uint8 (B, 3, H, W)},
+                "state": (B, S)}``. Only what the policy reads must be there.
             foresee: also predict the future frames, into `foresight`.
 
         Shape:
@@ -203,24 +203,29 @@ class Agent:
         return self.policy.picture(camera, patches, pixels).cpu().numpy()
 
     def _unpack(self, observation: Mapping[str, Any]) -> tuple[TensorDict, Asked, bool]:
-        for name in ("image", "state", "language_instruction"):
-            if name not in observation:
+        reads = self.policy.inputs
+        for key in (keys.IMAGE, keys.STATE, keys.INSTRUCTION):
+            name = key if isinstance(key, str) else key[-1]
+            if name not in observation and (key in reads or key == keys.IMAGE):
                 raise KeyError(f"the observation lacks {name!r}; it holds {sorted(observation)}")
         missing = [name for name in self.policy.cameras if name not in observation["image"]]
         if missing:
             raise KeyError(f"the observation lacks cameras {missing}; it holds {sorted(observation['image'])}")
-        sentences = observation["language_instruction"]
-        single = isinstance(sentences, str)
+        first = observation["image"][self.policy.cameras[0]]
+        single = len(getattr(first, "shape", np.shape(first))) == 3
         td = TensorDict({}, batch_size=[self.batch_size], device=self.device)
         for name in self.policy.cameras:
             td[keys.under(keys.IMAGE, name)] = self._row(observation["image"][name], single, f"image {name!r}", 3)
-        td[keys.STATE] = self._row(observation["state"], single, "state", 1).float()
-        sentences = [sentences] if single else [str(sentence) for sentence in sentences]
-        if len(sentences) != self.batch_size:
-            raise ValueError(f"expected {self.batch_size} instructions, got {len(sentences)}")
+        if keys.STATE in reads:
+            td[keys.STATE] = self._row(observation["state"], single, "state", 1).float()
         self._check(td)
-        reads = self.policy.inputs
-        asked: Asked = {keys.INSTRUCTION: sentences} if keys.INSTRUCTION in reads else {}
+        asked: Asked = {}
+        if keys.INSTRUCTION in reads:
+            given = observation["language_instruction"]
+            sentences = [given] if isinstance(given, str) else [str(sentence) for sentence in given]
+            if len(sentences) != self.batch_size:
+                raise ValueError(f"expected {self.batch_size} instructions, got {len(sentences)}")
+            asked[keys.INSTRUCTION] = sentences
         asked |= read_goal(observation, reads, rows=self.batch_size, single=single)
         return td, asked, single
 
@@ -236,5 +241,5 @@ class Agent:
             image = td[keys.under(keys.IMAGE, name)]
             if image.dtype != torch.uint8 or image.shape[2] != 3:
                 raise ValueError(f"image {name!r}: expected uint8 (B, 3, H, W), got {image.dtype} {tuple(image.shape)}")
-        if not torch.isfinite(td[keys.STATE]).all():
+        if keys.STATE in self.policy.inputs and not torch.isfinite(td[keys.STATE]).all():
             raise ValueError("state: expected finite numbers, got NaN or infinity")

@@ -143,16 +143,22 @@ def test_a_goal_is_encoded_once_per_episode_and_only_where_it_is_new(policy: Pol
     assert calls == [3, 1, 3]
 
 
-def test_one_row_needs_no_leading_axis(policy: Policy) -> None:
+def test_one_row_needs_no_leading_axis_and_unread_words_need_not_be_there(policy: Policy) -> None:
     batch = observations(3)[0]
     single = {
         "image": {name: frames[0] for name, frames in batch["image"].items()},
         "state": batch["state"][0],
-        "language_instruction": "do it",
         "goal": {"image": {"primary": batch["goal"]["image"]["primary"][0]}, "state": batch["goal"]["state"][0]},
     }
     alone = Agent(policy, batch_size=1).act(single)
     np.testing.assert_allclose(alone, Agent(policy, batch_size=ROWS).act(batch)[0], atol=1e-6, rtol=0)
+
+
+def test_a_policy_without_a_present_state_needs_only_the_one_to_be_reached() -> None:
+    policy, seen = small_policy("seer_future_state", "state=none", "steps=2").eval(), observations(4)[0]
+    without = {name: value for name, value in seen.items() if name != "state"}
+    agents = [Agent(policy, batch_size=ROWS) for _ in range(2)]
+    assert np.array_equal(agents[0].act(seen), agents[1].act(without))
 
 
 Change = Callable[[dict], object]
