@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from seerkit.cli_convert import convert
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(convert, name="convert")
 console = Console()
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="group=option or some.key=value", show_default=False)]
