@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from seerkit.convert.official import System, carry
+from seerkit.convert.official import System, absent_parts, carry
 from seerkit.convert.read import WeightsError
 from seerkit.recipe import Recipe, list_recipes, load_recipe
 
@@ -39,8 +40,11 @@ def fitting_recipe(official: Mapping[str, Tensor], system: System) -> Recipe:
     fitting: list[str] = []
     for names in groups:
         name = _plainest(names)
+        policy = skeleton(load_recipe(name))
+        if absent_parts(policy):  # would fit, but leave official tensors without use
+            continue
         try:
-            carry(official, skeleton(load_recipe(name)), system)
+            carry(official, policy, system)
             fitting.append(name)
         except WeightsError as error:
             misfits.append((str(error).count("\n"), str(error)))
@@ -60,28 +64,27 @@ def _candidates(official: Mapping[str, Tensor], system: System) -> list[list[str
     for name in list_recipes():
         if not name.startswith(system.recipes):  # neither another model's nor an ablation
             continue
-        recipe = load_recipe(name)
-        if recipe.config["meta"].get("benchmark") == "any":  # a base of others
+        structure, sizes, benchmark = _known(name)
+        if benchmark == "any":  # a base of others
             continue
-        alike = sum(size == wanted[key] for key, size in _sizes_of(recipe).items())
-        groups.setdefault(alike, {}).setdefault(_structure(recipe), []).append(name)
+        alike = sum(size == wanted[key] for key, size in sizes.items())
+        groups.setdefault(alike, {}).setdefault(structure, []).append(name)
     best = max((alike for alike in groups if alike), default=None)
     return [] if best is None else [*groups[best].values()]
 
 
-def _plainest(names: list[str]) -> str:
-    return min(names, key=lambda name: (name.endswith("_scratch"), len(name), name))
-
-
-def _structure(recipe: Recipe) -> str:
+@cache
+def _known(name: str) -> tuple[str, dict[str, int | None], str | None]:
     from seerkit.describe import structure
 
-    return structure(recipe)
-
-
-def _sizes_of(recipe: Recipe) -> dict[str, int | None]:
+    recipe = load_recipe(name)
     config = recipe.config
-    return {"dim": config.get("dim"), "steps": config.get("steps"), "depth": config["trunk"].get("depth")}
+    sizes = {"dim": config.get("dim"), "steps": config.get("steps"), "depth": config["trunk"].get("depth")}
+    return structure(recipe), sizes, config["meta"].get("benchmark")
+
+
+def _plainest(names: list[str]) -> str:
+    return min(names, key=lambda name: (name.endswith("_scratch"), len(name), name))
 
 
 def _sizes(official: Mapping[str, Tensor], system: System) -> dict[str, int | None]:

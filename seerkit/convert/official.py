@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PARTS = (
     "encoders.goal.",
     "encoders.state.",
+    "encoders.image.resample.",
     "encoders.image.image.primary.",
     "encoders.image.image.wrist.",
     "encoders.image.summary.primary.",
@@ -32,6 +33,9 @@ PARTS = (
     "trunk.queries.foresight",
 )
 """What a recipe may do without; the official tensors of an absent part are kept beside the checkpoint."""
+
+MASK = r"transformer\.h\.\d+\.attn\.bias"
+"""GPT-2's triangular masks, whose size is the file's own."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ SYSTEMS = {
         wrapper="state_dict",
         prefix="",
         idle=_gr1_idle,
-        may_lack=(r"transformer\.wte\.weight", r"transformer\.h\.\d+\.attn\.bias", r".+\.attn\.masked_bias"),
+        may_lack=(r"transformer\.wte\.weight", MASK, r".+\.attn\.masked_bias"),
         computed=r"transformer\.h\.\d+\.attn\.(masked_)?bias|decoder_pos_embed",
         inside={
             "model_mae.": Inside("encoders.image.vit.vit.", MAE_LEFT_OUT),
@@ -258,7 +262,7 @@ class _Aside:
 
 def _idle(official: Mapping[str, Tensor], recipe: Recipe, system: System) -> dict[str, Tensor]:
     """Return the never-used tensors the file should hold; some kinds newer files do without."""
-    sizes = [tensor.shape[-1] for name, tensor in official.items() if re.fullmatch(r".+\.attn\.bias", name)]
+    sizes = [tensor.shape[-1] for name, tensor in official.items() if tensor.dim() and re.fullmatch(MASK, name)]
     idle = system.idle(recipe, max(sizes, default=1024))
     lacking = [kind for kind in system.may_lack if not any(re.fullmatch(kind, name) for name in official)]
     return {name: tensor for name, tensor in idle.items() if not any(re.fullmatch(kind, name) for kind in lacking)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seerkit.convert import encoders
 from seerkit.convert.infer import fitting_recipe, skeleton
-from seerkit.convert.official import SYSTEMS, System, absent_parts, carry, differences, official_tensors, table_of
+from seerkit.convert.official import SYSTEMS, System, carry, differences, official_tensors, table_of
 from seerkit.convert.official import trainable as trainable_of
 from seerkit.convert.read import WeightsError, read_weights
 from seerkit.data.files import fresh_file, fresh_folder
@@ -122,8 +122,8 @@ def export_policy(checkpoint: Path, out: Path, *, system: str) -> Summary:
     official = official_tensors({name: ours[name] for name in names}, policy, target)
     kept, notes = _read_unused(checkpoint, system)
     fresh = {} if notes else target.idle(recipe, 1024)
-    if not notes and (absent := absent_parts(policy)):
-        raise WeightsError(f"recipe {recipe.name!r} does without {absent}, which the official {system} model needs")
+    if lacking := target.table.lacking(official.keys() | kept.keys()):
+        raise WeightsError(f"recipe {recipe.name!r} has nothing for these tensors of the official model: {lacking}")
     inside = _inside(ours, target, json.loads(notes.get("inside", "[]")))
     both = official | inside | kept | fresh
     for name, dtype in json.loads(notes.get("dtypes", "{}")).items():
