@@ -226,5 +226,5 @@ def _families(names: Mapping[str, Tensor] | list[str]) -> str:
 
 
 def _elsewhere(names: list[str]) -> str:
-    parts = Counter(".".join(name.split(".")[:2]) for name in names)
+    parts = Counter(".".join(name.split(".")[:3]) for name in names)
     return ", ".join(f"{part} ({count} tensors, frozen)" for part, count in parts.items())
