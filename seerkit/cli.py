@@ -16,15 +16,24 @@ from seerkit.recipe import Recipe, RecipeError, load_recipe
 if TYPE_CHECKING:
     from seerkit.eval.report import Report
 
-app = typer.Typer(
-    name="seerkit",
-    help="Train, ablate, evaluate and deploy manipulation policies that foresee.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+
+def _with_groups(app: typer.Typer, **groups: typer.Typer) -> typer.Typer:
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+app = _with_groups(
+    typer.Typer(
+        name="seerkit",
+        help="Train, ablate, evaluate and deploy manipulation policies that foresee.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    ),
+    convert=convert,
 )
-app.add_typer(convert, name="convert")
 console = Console()
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="group=option or some.key=value", show_default=False)]
