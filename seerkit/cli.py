@@ -114,12 +114,16 @@ def train(
     """Train a recipe on a store; settings are overrides such as train.lr=3e-4 or train.updates=2000."""
     import torch
 
+    from seerkit.cli_init import begin
     from seerkit.policy import build_policy
     from seerkit.train.loop import train as run
 
     if not Path(recipe).is_dir():
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
-    result = run(build_policy(recipe, *(overrides or [])), data, out, resume=resume, device=device)
+    policy = build_policy(recipe, *(overrides or []))
+    if not Path(recipe).is_dir():
+        begin(policy, out, console)
+    result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
         raise typer.Exit(1)

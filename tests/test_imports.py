@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {*BASE, "policy", "recipe", "data"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
+    "init_from": {"policy", "hub"},
     "convert": {*BASE, "policy", "recipe", "describe", "hub", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},
