@@ -45,7 +45,6 @@ def weights(
 ) -> None:
     """Convert official checkpoints, strictly: every tensor is carried, named as unused, or an error."""
     from seerkit.convert.weights import convert_encoder, export_policy, import_policy
-    from seerkit.recipe import load_recipe
 
     if (source is None) == (target is None):
         raise typer.BadParameter(
@@ -59,8 +58,7 @@ def weights(
     if target is not None:
         done = export_policy(given, out, system=target.value)
     elif policies:
-        chosen = None if recipe is None else load_recipe(recipe, *(overrides or []))
-        done = import_policy(given, out, system=str(source), recipe=chosen)
+        done = import_policy(given, out, system=str(source), recipe=recipe, overrides=overrides or [])
     else:
         done = convert_encoder(given, out, kind=str(source))
     console = Console()

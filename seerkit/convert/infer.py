@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seerkit.convert.official import System, absent_parts, carry
+from seerkit.convert.official import OtherModelError, System, absent_parts, carry
 from seerkit.convert.read import WeightsError
 from seerkit.recipe import Recipe, list_recipes, load_recipe
 
@@ -25,8 +25,8 @@ def skeleton(recipe: Recipe) -> Policy:
         return Policy(recipe)
 
 
-def fitting_recipe(official: Mapping[str, Tensor], system: System) -> Recipe:
-    """Return the only recipe whose policy has exactly these tensors.
+def fitting_recipe(official: Mapping[str, Tensor], system: System) -> str:
+    """Return the name of the only recipe whose policy has exactly these tensors.
 
     Recipes that build the same policy and differ in data or training alone (with and without pre-training, say) count
     as one.
@@ -46,6 +46,8 @@ def fitting_recipe(official: Mapping[str, Tensor], system: System) -> Recipe:
         try:
             carry(official, policy, system)
             fitting.append(name)
+        except OtherModelError:
+            continue
         except WeightsError as error:
             misfits.append((str(error).count("\n"), str(error)))
     if len(fitting) > 1:
@@ -54,7 +56,7 @@ def fitting_recipe(official: Mapping[str, Tensor], system: System) -> Recipe:
         sizes = ", ".join(f"{key} {size}" for key, size in _sizes(official, system).items())
         nearest = f"; the nearest: {min(misfits)[1]}" if misfits else ""
         raise WeightsError(f"no recipe fits these tensors ({sizes}); name one with --recipe{nearest}")
-    return load_recipe(fitting[0])
+    return fitting[0]
 
 
 def _candidates(official: Mapping[str, Tensor], system: System) -> list[list[str]]:

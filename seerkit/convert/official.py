@@ -38,6 +38,10 @@ MASK = r"transformer\.h\.\d+\.attn\.bias"
 """GPT-2's triangular masks, whose size is the file's own."""
 
 
+class OtherModelError(WeightsError):
+    """A recipe with parts that an official model does not have."""
+
+
 @dataclass(frozen=True)
 class Inside:
     """A frozen encoder that some official files hold.
@@ -177,11 +181,12 @@ def official_tensors(own: Mapping[str, Tensor], policy: Policy, system: System) 
     """Return a policy's own tensors as the official model would store them.
 
     Raises:
-        WeightsError: if the official model has no place for some.
+        OtherModelError: if the official model has no place for some.
+        WeightsError: if a shape has no counterpart there.
     """
     strange = [name for name in own if not _has_place(name, system)]
     if strange:
-        raise WeightsError(
+        raise OtherModelError(
             f"recipe {policy.recipe.name!r} has parts that the official {system.table.system} has not: {strange[:6]}"
             f"{' ...' if len(strange) > 6 else ''}; `seerkit recipe` lists the recipes"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,18 +17,22 @@ from torch import Tensor
 
 from seerkit.convert import encoders
 from seerkit.convert.infer import fitting_recipe, skeleton
-from seerkit.convert.official import SYSTEMS, System, carry, differences, official_tensors, table_of
+from seerkit.convert.official import SYSTEMS, Carried, System, carry, differences, official_tensors, table_of
 from seerkit.convert.official import trainable as trainable_of
 from seerkit.convert.read import WeightsError, read_weights
 from seerkit.data.files import fresh_file, fresh_folder
-from seerkit.hub import RECIPE, WEIGHTS
 from seerkit.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
 
+RECIPE, WEIGHTS = "recipe.yaml", "model.safetensors"
 UNUSED = "unused.safetensors"
 """Beside a converted checkpoint's weights: official tensors of no use here, so that nothing is lost on the way back."""
+
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+"""Types that a frozen encoder inside an official file may have instead of ours."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ class Summary:
     lines: dict[str, str]
 
 
-def import_policy(path: Path, out: Path, *, system: str, recipe: Recipe | None = None) -> Summary:
+def import_policy(
+    path: Path, out: Path, *, system: str, recipe: str | None = None, overrides: Sequence[str] = ()
+) -> Summary:
     """Turn an official checkpoint into the folder of a policy.
 
     Every tensor is accounted for: carried, or named as never used and kept in ``unused.safetensors`` beside the
@@ -63,7 +70,8 @@ def import_policy(path: Path, out: Path, *, system: str, recipe: Recipe | None =
         path: the official file.
         out: the folder to write; must not exist.
         system: ``"seer"`` or ``"gr1"``.
-        recipe: which policy to build; told from the shapes if not given.
+        recipe: name or file of the recipe to build; told from the shapes if not given.
+        overrides: changes to that recipe.
 
     Raises:
         FileExistsError: ``out`` exists.
@@ -73,19 +81,18 @@ def import_policy(path: Path, out: Path, *, system: str, recipe: Recipe | None =
     source = SYSTEMS[system]
     given = read_weights(path)
     official = source.unprefixed(given)
-    told = recipe is not None
-    recipe = recipe or fitting_recipe(official, source)
-    carried = carry(official, skeleton(recipe), source)
-    policy = _filled(recipe, carried.weights)
+    name = recipe or fitting_recipe(official, source)
+    carried = carry(official, skeleton(load_recipe(name, *overrides)), source)
+    policy = _filled(name, overrides, carried)
     inside = [prefix for prefix in source.inside if any(name.startswith(prefix) for name in official)]
     notes = {"system": system, "dtypes": json.dumps(carried.dtypes), "inside": json.dumps(inside)}
     with fresh_folder(out) as draft:
-        _save(policy, draft, frozen=not carried.elsewhere)
+        policy.save_pretrained(draft)
         save_file({name: tensor.contiguous() for name, tensor in carried.kept.items()}, draft / UNUSED, notes)
     aside = sorted(carried.kept.keys() - set(carried.idle))
     lines = {
         "read": f"{len(given)} tensors of {path.name}",
-        "recipe": f"{recipe.name} ({'as asked for' if told else 'the only one that fits'})",
+        "recipe": f"{name} ({'as asked for' if recipe else 'the only one that fits'})",
         "carried": f"{len(official) - len(carried.kept)} into {len(carried.weights)}",
         "never used": f"{len(carried.idle)}, kept in {UNUSED}: {_families(carried.idle)}",
         "without use in this recipe": f"{len(aside)}, kept in {UNUSED}: {_families(aside)}" if aside else "",
@@ -124,10 +131,10 @@ def export_policy(checkpoint: Path, out: Path, *, system: str) -> Summary:
     fresh = {} if notes else target.idle(recipe, 1024)
     if lacking := target.table.lacking(official.keys() | kept.keys()):
         raise WeightsError(f"recipe {recipe.name!r} has nothing for these tensors of the official model: {lacking}")
-    inside = _inside(ours, target, json.loads(notes.get("inside", "[]")))
+    inside = _inside(ours, target, notes.get("inside", []))
     both = official | inside | kept | fresh
-    for name, dtype in json.loads(notes.get("dtypes", "{}")).items():
-        both[name] = both[name].to(getattr(torch, dtype))
+    for name, dtype in notes.get("dtypes", {}).items():
+        both[name] = both[name].to(DTYPES[dtype])
     with fresh_file(out) as draft:
         torch.save({target.wrapper: {f"{target.prefix}{name}": tensor for name, tensor in both.items()}}, draft)
     lines = {
@@ -175,16 +182,15 @@ def _absent(out: Path) -> None:
         raise FileExistsError(f"{out} exists already; choose another name or remove it")
 
 
-def _filled(recipe: Recipe, weights: Mapping[str, Tensor]) -> Policy:
-    from seerkit.policy import Policy
+def _filled(recipe: str, overrides: Sequence[str], carried: Carried) -> Policy:
+    from seerkit.policy import build_policy
 
-    policy = Policy(recipe)
-    policy.load_state_dict({**policy.state_dict(), **weights})
+    with warnings.catch_warnings():
+        if not carried.elsewhere:  # frozen encoders that are random by now are about to be filled
+            warnings.simplefilter("ignore")
+        policy = build_policy(recipe, *overrides)
+    policy.load_state_dict({**policy.state_dict(), **carried.weights})
     return policy
-
-
-def _save(policy: Policy, folder: Path, *, frozen: bool) -> None:  # noqa: ARG001
-    policy.save_pretrained(folder)
 
 
 def _recipe_of(checkpoint: Path) -> Recipe:
@@ -194,15 +200,18 @@ def _recipe_of(checkpoint: Path) -> Recipe:
     return load_recipe(str(checkpoint / RECIPE))
 
 
-def _read_unused(checkpoint: Path, system: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_unused(checkpoint: Path, system: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = checkpoint / UNUSED
     if not path.is_file():
         return {}, {}
     try:
         with safe_open(path, "pt") as file:
-            notes = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is damaged: {error}") from error
+            said = file.metadata() or {}
+        notes = {"system": said["system"], **{name: json.loads(said[name]) for name in ("dtypes", "inside")}}
+        if not {*notes["dtypes"].values()} <= DTYPES.keys():
+            raise ValueError(f"types {notes['dtypes']}, known: {[*DTYPES]}")
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged or was not written by a conversion: {error}") from error
     if notes.get("system") != system:
         raise WeightsError(f"{path} came from {notes.get('system')!r}; expected {system!r}")
     return read_weights(path), notes
@@ -220,8 +229,8 @@ def _inside(ours: Mapping[str, Tensor], target: System, prefixes: list[str]) -> 
 
 
 def _families(names: Mapping[str, Tensor] | list[str]) -> str:
-    """Sum names up: the first part of each and how many begin so."""
-    counts = Counter(name.partition(".")[0] for name in names)
+    """Sum names up: how each begins and how many begin so; below a frozen encoder's prefix one part more."""
+    counts = Counter(".".join(name.split(".")[: 2 if name.startswith("model_") else 1]) for name in names)
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counts.items())
 
 

@@ -133,7 +133,7 @@ def test_one_fault_is_named(fault: str, told: bool, tmp_path: Path, monkeypatch:
     else:
         state[f"module.{name}"] = torch.zeros(3) if fault.startswith("un") else state[f"module.{name}"].double()
     monkeypatch.setattr("seerkit.convert.weights.read_weights", lambda _: state)
-    recipe = load_recipe("seer_calvin") if told else None
+    recipe = "seer_calvin" if told else None
     with pytest.raises(WeightsError, match=message):
         import_policy(tmp_path / "in.pth", tmp_path / "out", system="seer", recipe=recipe)
     assert list(tmp_path.iterdir()) == []
@@ -145,8 +145,8 @@ def test_the_recipe_is_told_from_the_shapes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("seerkit.convert.weights.read_weights", lambda _: state)
     chosen: list[str] = []
 
-    def stop(recipe: object, *_: object) -> None:
-        chosen.append(recipe.name)  # pyright: ignore[reportAttributeAccessIssue]
+    def stop(recipe: str, *_: object) -> None:
+        chosen.append(recipe)
         raise InterruptedError
 
     monkeypatch.setattr("seerkit.convert.weights._filled", stop)
@@ -169,8 +169,7 @@ def test_the_recipe_is_told_from_the_shapes(tmp_path: Path, monkeypatch: pytest.
 def test_tiny_seer_through_files(tmp_path: Path) -> None:
     state, overrides = official.tiny_seer()
     path = official.write(tmp_path / "9.pth", {f"module.{name}": t for name, t in state.items()}, "model_state_dict")
-    recipe = load_recipe("seer_calvin", *overrides)
-    done = import_policy(path, tmp_path / "policy", system="seer", recipe=recipe)
+    done = import_policy(path, tmp_path / "policy", system="seer", recipe="seer_calvin", overrides=overrides)
     assert done.lines["never used"].startswith("14, kept in unused.safetensors")
     assert "recon_state_decoder" in done.lines["never used"]
     policy = Policy.from_pretrained(tmp_path / "policy")
@@ -184,7 +183,7 @@ def test_tiny_gr1_with_its_encoder_through_files(tmp_path: Path) -> None:
     state, overrides = official.tiny_gr1()
     state["model_mae.cls_token"] = state["model_mae.cls_token"].half()
     path = official.write(tmp_path / "snapshot.pt", state, "state_dict")
-    import_policy(path, tmp_path / "policy", system="gr1", recipe=load_recipe("gr1_calvin", *overrides))
+    import_policy(path, tmp_path / "policy", system="gr1", recipe="gr1_calvin", overrides=overrides)
     policy = Policy.from_pretrained(tmp_path / "policy")
     blocks = policy.encoders["image"].vit.vit.blocks  # pyright: ignore
     assert torch.equal(blocks[1].mlp.fc1.weight, state["model_mae.blocks.1.mlp.fc1.weight"])
@@ -210,8 +209,8 @@ def test_what_has_no_place_there_is_named(tmp_path: Path) -> None:
     Policy(words).save_pretrained(tmp_path / "words")
     with pytest.raises(WeightsError, match=r"the official Seer has not: .'encoders.goal.tower.words.weight'"):
         export_policy(tmp_path / "words", tmp_path / "a.pth", system="seer")
-    small = load_recipe("seer_calvin", *[o for o in overrides if "foresight" not in o], "foresight=none")
-    Policy(small).save_pretrained(tmp_path / "blind")
+    small = [*(o for o in overrides if "foresight" not in o), "foresight=none"]
+    Policy(load_recipe("seer_calvin", *small)).save_pretrained(tmp_path / "blind")
     with pytest.raises(
         WeightsError, match=r"nothing for these.*'obs_tokens', 'mask_token', .*'image_decoder_pred.{rest}'"
     ):
@@ -219,7 +218,7 @@ def test_what_has_no_place_there_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "a.pth").exists()
     assert not (tmp_path / "b.pth").exists()
     path = official.write(tmp_path / "in.pth", state, "model_state_dict")
-    done = import_policy(path, tmp_path / "without", system="seer", recipe=small)
+    done = import_policy(path, tmp_path / "without", system="seer", recipe="seer_calvin", overrides=small)
     assert "obs_tokens" in done.lines["without use in this recipe"]
     export_policy(tmp_path / "without", tmp_path / "c.pth", system="seer")
     assert official.read(tmp_path / "c.pth", "model_state_dict").keys() == {f"module.{name}" for name in state}
@@ -228,7 +227,7 @@ def test_what_has_no_place_there_is_named(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_not_exported(tmp_path: Path) -> None:
     state, overrides = official.tiny_seer()
     path = official.write(tmp_path / "in.pth", state, "model_state_dict")
-    import_policy(path, tmp_path / "policy", system="seer", recipe=load_recipe("seer_calvin", *overrides))
+    import_policy(path, tmp_path / "policy", system="seer", recipe="seer_calvin", overrides=overrides)
     with pytest.raises(WeightsError, match="came from 'seer'; expected 'gr1'"):
         export_policy(tmp_path / "policy", tmp_path / "a.pt", system="gr1")
     weights = load_file(tmp_path / "policy" / "model.safetensors")
