@@ -87,6 +87,7 @@ LIGHT = {
     "recipes",
     "cli",
     "cli_convert",
+    "cli_init",
     "show",
     "describe",
 }  # import torch, if at all, inside functions
