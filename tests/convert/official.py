@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from seerkit import load_recipe
 from seerkit._compat import ensure_torchvision
 from seerkit.convert import gr1
 from tests.conftest import golden_folder
@@ -84,7 +85,8 @@ def tiny_seer() -> tuple[dict[str, Tensor], list[str]]:
     overrides = [override for override in golden.overrides(settings) if override != "goal=words"]
     tower = f"encoders.goal.module.tower.model={tiny_clip(settings['text_dim'])}"
     state = load_file(case / "state_dict.safetensors")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}, [*overrides, tower]
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state, [*overrides, tower, *unfetched("seer_calvin")]
 
 
 def tiny_gr1() -> tuple[dict[str, Tensor], list[str]]:
@@ -99,7 +101,13 @@ def tiny_gr1() -> tuple[dict[str, Tensor], list[str]]:
     sizes |= {f"{resample}.heads": 2, f"{resample}.head_dim": 6, "encoders.goal.module.width": 16}
     sizes |= {"layout.context.image": 6, "layout.queries.foresight": 8}
     sizes |= {"encoders.goal.module.tower.model": tiny_clip(16)}
-    return state, [f"{key}={value}" for key, value in sizes.items()]
+    return state, [*(f"{key}={value}" for key, value in sizes.items()), *unfetched("gr1_calvin")]
+
+
+def unfetched(recipe: str) -> list[str]:
+    """Overrides that leave tiny frozen encoders random, whatever lies in this machine's caches."""
+    encoders = load_recipe(recipe).config["encoders"].items()
+    return [f"encoders.{name}.source.{inner}=random" for name, part in encoders for inner in part.get("source") or {}]
 
 
 @cache
