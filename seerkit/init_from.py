@@ -15,6 +15,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from seerkit.policy import Policy
 
+WEIGHTS = "model.safetensors"
 KINDS = ("reset", "slice", "extend", "fresh", "drop")
 
 
@@ -163,6 +164,8 @@ def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mappi
         elif kind in ("fresh", "drop"):
             advice = "reset it" if kind == "fresh" else "it would be lost"
             faults.append(f"{kind:<11} {name}: is in both; {advice}")
+        elif kind != "reset" and here.dtype != there.dtype:
+            faults.append(f"type        {name}: {there.dtype} in the checkpoint, {here.dtype} here")
         elif kind != "reset" and not _fits(kind, tuple(here.shape), tuple(there.shape)):
             what = kind or "shape"
             faults.append(f"{what:<11} {name}: {tuple(there.shape)} in the checkpoint, {tuple(here.shape)} here")
@@ -186,13 +189,12 @@ def _fits(kind: str | None, here: tuple[int, ...], there: tuple[int, ...]) -> bo
 
 
 def _weights(checkpoint: str) -> dict[str, Tensor]:
-    from seerkit.hub import WEIGHTS, CheckpointError
     from seerkit.policy import Policy
 
     folder = Path(checkpoint)
     if folder.is_dir():
         if not (folder / WEIGHTS).is_file():
-            raise CheckpointError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {WEIGHTS!r}")
+            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {WEIGHTS!r}")
         return _read(folder / WEIGHTS)
     if folder.is_absolute() or checkpoint.count("/") != 1:
         raise InitError(f"init_from.checkpoint {checkpoint!r} is neither a folder nor user/repo")

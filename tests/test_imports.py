@@ -51,8 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {*BASE, "policy", "recipe", "data"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
-    "init_from": {"policy", "hub"},
-    "convert": {*BASE, "policy", "recipe", "describe", "hub", "data", "head"},
+    "init_from": {"policy"},
+    "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},
 }

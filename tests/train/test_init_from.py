@@ -110,7 +110,12 @@ def cut(name: str, state: dict[str, Tensor]) -> None:
     state[name] = state[name][:7]
 
 
+def halve(name: str, state: dict[str, Tensor]) -> None:
+    state[name] = state[name].half()
+
+
 VIOLATIONS = {
+    "type": (halve, "trunk.norm.bias", OFFICIAL, r"type +trunk.norm.bias: torch.float16 in the checkpoint"),
     "missing": (without, "trunk.final.bias", OFFICIAL, r"missing +trunk.final.bias \(32,\)"),
     "unexpected": (add, "trunk.extra", OFFICIAL, r"unexpected +trunk.extra \(3,\)"),
     "shape": (cut, "trunk.norm.weight", OFFICIAL, r"shape +trunk.norm.weight: \(7,\) in the checkpoint, \(32,\) here"),
