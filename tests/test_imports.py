@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {*BASE, "policy", "recipe", "data"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
-    "convert": {*BASE, "policy", "recipe"},
+    "init_from": {"policy"},
+    "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},
 }
@@ -75,11 +76,21 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli"},
+    "typer": {"cli", "cli_convert"},
     "einops": set(),
 }
 HEAVY = {"timm", "open_clip", "torchvision", "huggingface_hub"}  # imported inside the function or class that needs them
-LIGHT = {"", "_compat", "recipe", "recipes", "cli", "show", "describe"}  # import torch, if at all, inside functions
+LIGHT = {
+    "",
+    "_compat",
+    "recipe",
+    "recipes",
+    "cli",
+    "cli_convert",
+    "cli_init",
+    "show",
+    "describe",
+}  # import torch, if at all, inside functions
 
 
 def unit_of(name: str) -> str:
