@@ -92,16 +92,21 @@ def level_waves(level: Tensor, width: int) -> Tensor:
 
 
 def repeated(hidden: Tensor, target: Tensor, is_pad: Tensor | None, *, draws: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay out chunks for learning, each ``draws`` times: hidden, actions and padding as ``(B * T * draws, K, ...)``.
-
-    Steps beyond those the trunk has read (``hidden``) are left out.
-    """
-    steps = hidden.shape[1]
-    target = target[:, :steps]
-    is_pad = torch.zeros_like(target[..., 0], dtype=torch.bool) if is_pad is None else is_pad[:, :steps]
-    rows = (x.flatten(0, 1).repeat_interleave(draws, dim=0) for x in (hidden, target, is_pad))
-    hidden, target, is_pad = rows
+    """Lay out chunks for learning, each ``draws`` times: hidden, actions and padding as ``(B * T * draws, K, ...)``."""
+    is_pad = torch.zeros_like(target[..., 0], dtype=torch.bool) if is_pad is None else is_pad
+    hidden, target, is_pad = (x.flatten(0, 1).repeat_interleave(draws, dim=0) for x in (hidden, target, is_pad))
     return hidden, target, is_pad
+
+
+def rows_of(hidden: Tensor, noise: Tensor, *, action_dim: int) -> tuple[Tensor, Tensor]:
+    """Lay out hidden tokens and noise for acting, as ``(B * T, K, ...)``.
+
+    Raises:
+        ValueError: if the noise does not have the shape of the chunks.
+    """
+    if noise.shape != (*hidden.shape[:3], action_dim):
+        raise ValueError(f"expected noise of shape {(*hidden.shape[:3], action_dim)}, got {tuple(noise.shape)}")
+    return hidden.flatten(0, 1), noise.flatten(0, 1)
 
 
 def gathered(rows: Tensor, *, steps: int, draws: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seerkit.head.denoiser import as_chunk, gathered, repeated
+from seerkit.head.denoiser import as_chunk, gathered, repeated, rows_of
 
 PREDICTIONS = ("sample", "epsilon")
 
@@ -24,6 +24,7 @@ class DiffusionHead(nn.Module):
 
     Args:
         denoiser: noisy chunks, hidden tokens, levels and padding -> clean chunks or noise; see `Denoiser`.
+        action_dim: size of an action; the last number is the gripper's.
         training_steps: noise levels while learning.
         sampling_steps: DDIM steps of acting; at most ``training_steps``.
         prediction: what the denoiser predicts: the clean chunk (``"sample"``) or its noise (``"epsilon"``).
@@ -35,7 +36,8 @@ class DiffusionHead(nn.Module):
         returns: ``(B, T, K, A)``; the arm in [-1, 1], then a gripper logit (> 0: open).
 
     Raises:
-        ValueError: if ``prediction`` is unknown, or steps or draws are not positive or not in order.
+        ValueError: if ``prediction`` is unknown, or steps or draws are not positive or not in order; when acting, if
+            the noise does not have the shape of the chunks.
     """
 
     kept: Tensor
@@ -44,6 +46,7 @@ class DiffusionHead(nn.Module):
         self,
         *,
         denoiser: nn.Module,
+        action_dim: int = 7,
         training_steps: int = 100,
         sampling_steps: int = 10,
         prediction: Literal["sample", "epsilon"] = "sample",
@@ -57,13 +60,13 @@ class DiffusionHead(nn.Module):
                 f"expected 1 <= sampling_steps <= training_steps and draws >= 1, "
                 f"got {sampling_steps}, {training_steps}, {draws}"
             )
-        self.denoiser, self.prediction, self.draws = denoiser, prediction, draws
+        self.denoiser, self.action_dim, self.prediction, self.draws = denoiser, action_dim, prediction, draws
         self.training_steps, self.sampling_steps = training_steps, sampling_steps
         self.register_buffer("kept", cosine_schedule(training_steps), persistent=False)
 
     def forward(self, hidden: Tensor, noise: Tensor) -> Tensor:
         lead = hidden.shape[:2]
-        hidden, x = hidden.flatten(0, 1), noise.flatten(0, 1)
+        hidden, x = rows_of(hidden, noise, action_dim=self.action_dim)
         for now, after in self._stairs():
             signal, rest = self._shares(now)
             said = self.denoiser(x, hidden, x.new_full((len(x),), now / self.training_steps))
@@ -80,7 +83,7 @@ class DiffusionHead(nn.Module):
 
         Shape:
             hidden: ``(B, T, K, dim)``.
-            target: ``(B, T, K, A)``, gripper +1 open / -1 closed; steps beyond those of ``hidden`` are not read.
+            target: ``(B, T, K, A)``, gripper +1 open / -1 closed.
             is_pad: bool ``(B, T, K)``, ``True`` = beyond the episode's end.
             returns: prediction and what was wanted, each ``(B, T, K, draws, A)``.
         """

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seerkit.head.denoiser import as_chunk, gathered, repeated
+from seerkit.head.denoiser import as_chunk, gathered, repeated, rows_of
 
 LEVELS = ("uniform", "beta", "logit_normal")
 
@@ -21,6 +21,7 @@ class FlowHead(nn.Module):
 
     Args:
         denoiser: noisy chunks, hidden tokens, levels and padding -> velocities; see `Denoiser`.
+        action_dim: size of an action; the last number is the gripper's.
         sampling_steps: Euler steps of acting.
         levels: how ``t`` is drawn while learning: ``"uniform"``; ``"beta"``, density growing like the square root of
             ``t`` from 0.001, so that noisy chunks come more often (pi0); ``"logit_normal"``, mostly in the middle.
@@ -32,13 +33,15 @@ class FlowHead(nn.Module):
         returns: ``(B, T, K, A)``; the arm in [-1, 1], then a gripper logit (> 0: open).
 
     Raises:
-        ValueError: if ``levels`` is unknown, or ``sampling_steps`` or ``draws`` is below 1.
+        ValueError: if ``levels`` is unknown, or ``sampling_steps`` or ``draws`` is below 1; when acting, if the noise
+            does not have the shape of the chunks.
     """
 
     def __init__(
         self,
         *,
         denoiser: nn.Module,
+        action_dim: int = 7,
         sampling_steps: int = 4,
         levels: Literal["uniform", "beta", "logit_normal"] = "uniform",
         draws: int = 1,
@@ -48,11 +51,12 @@ class FlowHead(nn.Module):
             raise ValueError(f"levels is one of {[*LEVELS]}, got {levels!r}")
         if min(sampling_steps, draws) < 1:
             raise ValueError(f"expected at least 1, got sampling_steps={sampling_steps}, draws={draws}")
+        self.action_dim = action_dim
         self.denoiser, self.sampling_steps, self.levels, self.draws = denoiser, sampling_steps, levels, draws
 
     def forward(self, hidden: Tensor, noise: Tensor) -> Tensor:
         lead = hidden.shape[:2]
-        hidden, x = hidden.flatten(0, 1), noise.flatten(0, 1)
+        hidden, x = rows_of(hidden, noise, action_dim=self.action_dim)
         for step in range(self.sampling_steps, 0, -1):
             level = x.new_full((len(x),), step / self.sampling_steps)
             x = x - self.denoiser(x, hidden, level) / self.sampling_steps
@@ -65,7 +69,7 @@ class FlowHead(nn.Module):
 
         Shape:
             hidden: ``(B, T, K, dim)``.
-            target: ``(B, T, K, A)``, gripper +1 open / -1 closed; steps beyond those of ``hidden`` are not read.
+            target: ``(B, T, K, A)``, gripper +1 open / -1 closed.
             is_pad: bool ``(B, T, K)``, ``True`` = beyond the episode's end.
             returns: predicted and wanted velocity, each ``(B, T, K, draws, A)``.
         """

@@ -27,7 +27,7 @@ def test_the_schedule_is_the_squared_cosine_until_its_last_step() -> None:
 @pytest.mark.parametrize("prediction", ["sample", "epsilon"])
 def test_acting_is_ddim_written_out(prediction: str) -> None:
     torch.manual_seed(0)
-    head = DiffusionHead(denoiser=small_denoiser(), prediction=prediction)
+    head = DiffusionHead(action_dim=ACTION, denoiser=small_denoiser(), prediction=prediction)
     nn.init.normal_(head.denoiser.out.weight, std=0.3)
     hidden, noise = torch.randn(2, 3, CHUNK, DIM), torch.randn(2, 3, CHUNK, ACTION)
     kept = cosine_schedule(100).double()
@@ -46,7 +46,9 @@ def test_acting_is_ddim_written_out(prediction: str) -> None:
 @pytest.mark.parametrize("sampling_steps", [1, 3, 10, 100])
 def test_who_knows_the_action_lands_on_it(sampling_steps: int) -> None:
     action = torch.tensor([0.5, -0.9, 0.8])
-    head = DiffusionHead(denoiser=Recorder(lambda x, _: action.expand_as(x)), sampling_steps=sampling_steps)
+    head = DiffusionHead(
+        action_dim=ACTION, denoiser=Recorder(lambda x, _: action.expand_as(x)), sampling_steps=sampling_steps
+    )
     chunk = head(torch.zeros(4, 1, CHUNK, DIM), torch.randn(4, 1, CHUNK, ACTION))
     torch.testing.assert_close(chunk[..., :-1], action[:-1].expand(4, 1, CHUNK, -1))
     torch.testing.assert_close(chunk[..., -1].sigmoid(), torch.full((4, 1, CHUNK), 0.9))
@@ -56,7 +58,7 @@ def test_who_knows_the_action_lands_on_it(sampling_steps: int) -> None:
 def test_the_noisy_chunk_is_made_of_action_and_noise(prediction: str) -> None:
     torch.manual_seed(0)
     denoiser, action = Recorder(), torch.rand(3, 2, CHUNK, ACTION) * 2 - 1
-    head = DiffusionHead(denoiser=denoiser, prediction=prediction, draws=300)
+    head = DiffusionHead(action_dim=ACTION, denoiser=denoiser, prediction=prediction, draws=300)
     _, wanted = head.learn(torch.zeros(3, 2, CHUNK, DIM), action)
     noisy, _, level, _ = denoiser.asked[0]
     step = (level * 100).round().long()
@@ -73,7 +75,7 @@ def test_the_noisy_chunk_is_made_of_action_and_noise(prediction: str) -> None:
 @pytest.mark.parametrize(("prediction", "share"), [("sample", 0.95), ("epsilon", 0.8)])
 def test_samples_both_modes(prediction: str, share: float) -> None:
     torch.manual_seed(0)
-    head = DiffusionHead(denoiser=small_denoiser(), prediction=prediction)
+    head = DiffusionHead(action_dim=ACTION, denoiser=small_denoiser(), prediction=prediction)
     teach(head, updates=400)
     drawn = sample(head)
     away = torch.stack([(drawn - mode[0]).abs().amax(dim=(1, 2)) for mode in two_modes(2)])
@@ -83,6 +85,6 @@ def test_samples_both_modes(prediction: str, share: float) -> None:
 
 def test_wrong_options_are_named() -> None:
     with pytest.raises(ValueError, match="'velocity'"):
-        DiffusionHead(denoiser=Recorder(), prediction="velocity")  # pyright: ignore[reportArgumentType]
+        DiffusionHead(action_dim=ACTION, denoiser=Recorder(), prediction="velocity")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="got 101, 100, 1"):
-        DiffusionHead(denoiser=Recorder(), sampling_steps=101)
+        DiffusionHead(action_dim=ACTION, denoiser=Recorder(), sampling_steps=101)

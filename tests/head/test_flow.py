@@ -13,7 +13,11 @@ from tests.head.teach import ACTION, CHUNK, DIM, Recorder, sample, small_denoise
 def test_the_exact_field_leads_to_the_action(sampling_steps: int) -> None:
     """Towards one known action the velocity is ``(x - a) / t``; every number of Euler steps must land on ``a``."""
     action = torch.tensor([0.5, -0.9, 0.8])
-    head = FlowHead(denoiser=Recorder(lambda x, t: (x - action) / t[:, None, None]), sampling_steps=sampling_steps)
+    head = FlowHead(
+        action_dim=ACTION,
+        denoiser=Recorder(lambda x, t: (x - action) / t[:, None, None]),
+        sampling_steps=sampling_steps,
+    )
     chunk = head(torch.zeros(4, 2, CHUNK, DIM), torch.randn(4, 2, CHUNK, ACTION))
     torch.testing.assert_close(chunk[..., :-1], action[:-1].expand(4, 2, CHUNK, -1), atol=1e-5, rtol=0)
     torch.testing.assert_close(chunk[..., -1].sigmoid(), torch.tensor(0.9).expand(4, 2, CHUNK), atol=1e-5, rtol=0)
@@ -21,14 +25,16 @@ def test_the_exact_field_leads_to_the_action(sampling_steps: int) -> None:
 
 def test_levels_go_down_in_equal_steps() -> None:
     denoiser = Recorder()
-    FlowHead(denoiser=denoiser, sampling_steps=4)(torch.zeros(1, 1, CHUNK, DIM), torch.zeros(1, 1, CHUNK, ACTION))
+    FlowHead(action_dim=ACTION, denoiser=denoiser, sampling_steps=4)(
+        torch.zeros(1, 1, CHUNK, DIM), torch.zeros(1, 1, CHUNK, ACTION)
+    )
     assert [level.item() for _, _, level, _ in denoiser.asked] == [1.0, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("levels", ["uniform", "beta", "logit_normal"])
 def test_the_regression_target_integrates_to_the_action(levels: str) -> None:
     denoiser, action = Recorder(), torch.rand(3, 2, CHUNK, ACTION) * 2 - 1
-    head = FlowHead(denoiser=denoiser, levels=levels, draws=5)
+    head = FlowHead(action_dim=ACTION, denoiser=denoiser, levels=levels, draws=5)
     _, velocity = head.learn(torch.zeros(3, 2, CHUNK, DIM), action)
     noisy, _, level, _ = denoiser.asked[0]
     rows = velocity.movedim(3, 2).flatten(0, 2)  # as the denoiser saw them
@@ -45,7 +51,7 @@ def test_the_regression_target_integrates_to_the_action(levels: str) -> None:
 def test_levels_follow_their_distribution(levels: str, below_half: float) -> None:
     torch.manual_seed(0)
     denoiser = Recorder()
-    FlowHead(denoiser=denoiser, levels=levels, draws=40_000).learn(
+    FlowHead(action_dim=ACTION, denoiser=denoiser, levels=levels, draws=40_000).learn(
         torch.zeros(1, 1, 1, DIM), torch.zeros(1, 1, 1, ACTION)
     )
     level = denoiser.asked[0][2]
@@ -58,7 +64,7 @@ def test_levels_follow_their_distribution(levels: str, below_half: float) -> Non
 
 def test_samples_both_modes_where_regression_takes_the_middle() -> None:
     torch.manual_seed(0)
-    head = FlowHead(denoiser=small_denoiser(), sampling_steps=10)
+    head = FlowHead(action_dim=ACTION, denoiser=small_denoiser(), sampling_steps=10)
     teach(head, updates=400)
     drawn = sample(head)
     away = torch.stack([(drawn - mode[0]).abs().amax(dim=(1, 2)) for mode in two_modes(2)])
@@ -76,6 +82,6 @@ def test_samples_both_modes_where_regression_takes_the_middle() -> None:
 
 def test_wrong_options_are_named() -> None:
     with pytest.raises(ValueError, match=r"logit_normal.*'cosine'"):
-        FlowHead(denoiser=Recorder(), levels="cosine")  # pyright: ignore[reportArgumentType]
+        FlowHead(action_dim=ACTION, denoiser=Recorder(), levels="cosine")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="sampling_steps=0"):
-        FlowHead(denoiser=Recorder(), sampling_steps=0)
+        FlowHead(action_dim=ACTION, denoiser=Recorder(), sampling_steps=0)

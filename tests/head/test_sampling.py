@@ -1,4 +1,4 @@
-"""What flow and diffusion heads owe the policy alike: seeds, rows, padding, goals, ensemblers."""
+"""What flow and diffusion heads owe the policy alike: seeds, rows, padding, ensemblers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from seerkit.head import DiffusionHead, FlowHead
 from tests.head.teach import ACTION, CHUNK, DIM, small_denoiser
 
 MAKERS = {
-    "flow": lambda draws: FlowHead(denoiser=small_denoiser(), draws=draws),
-    "sample": lambda draws: DiffusionHead(denoiser=small_denoiser(), draws=draws),
-    "epsilon": lambda draws: DiffusionHead(denoiser=small_denoiser(), prediction="epsilon", draws=draws),
+    "flow": lambda draws: FlowHead(action_dim=ACTION, denoiser=small_denoiser(), draws=draws),
+    "sample": lambda draws: DiffusionHead(action_dim=ACTION, denoiser=small_denoiser(), draws=draws),
+    "epsilon": lambda draws: DiffusionHead(
+        action_dim=ACTION, denoiser=small_denoiser(), prediction="epsilon", draws=draws
+    ),
 }
 Make = Callable[..., nn.Module]
 
@@ -56,6 +58,11 @@ def test_noise_of_one_row_and_step_changes_no_other(make: Make) -> None:
     assert same.all()
 
 
+def test_noise_must_have_the_shape_of_the_chunks(make: Make) -> None:
+    with pytest.raises(ValueError, match=r"\(3, 2, 2, 3\), got \(3, 1, 2, 3\)"):
+        make()(torch.zeros(3, 2, CHUNK, DIM), torch.zeros(3, 1, CHUNK, ACTION))
+
+
 def test_chunks_stay_in_range_and_finite_whatever_the_noise(make: Make) -> None:
     chunk = make()(torch.randn(3, 2, CHUNK, DIM), 100 * torch.randn(3, 2, CHUNK, ACTION))
     assert chunk.isfinite().all()
@@ -70,18 +77,6 @@ def test_what_lies_beyond_the_episode_changes_nothing_else(make: Make) -> None:
         torch.manual_seed(0)
         target[0, 0, 1] = garbage
         outs.append(torch.stack(head.learn(hidden, target, is_pad))[:, ~is_pad])
-    assert torch.equal(*outs)
-
-
-def test_steps_whose_goal_lies_outside_the_window_are_left_out(make: Make) -> None:
-    """In pre-training the trunk reads fewer steps than the window has."""
-    head, hidden, target = make(draws=3), torch.randn(2, 1, CHUNK, DIM), torch.rand(2, 4, CHUNK, ACTION)
-    outs = []
-    for garbage in (0.0, 9.0):
-        torch.manual_seed(0)
-        target[:, 1:] = garbage
-        outs.append(torch.stack(head.learn(hidden, target, torch.zeros(2, 4, CHUNK, dtype=torch.bool))))
-    assert outs[0].shape == (2, 2, 1, CHUNK, 3, ACTION)
     assert torch.equal(*outs)
 
 
