@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-RIGHT, WRONG = "val_loss_arm", "val_loss_arm_wrong_word"
-"""Held-out action loss with the instruction as given, and with another instruction in its place."""
+ARM = ("val_loss_arm", "val_loss_bins", "val_loss_denoise")
+"""Held-out loss of the arm's motion, as the action heads call it."""
+
+MISLED = "_wrong_word"
+"""Ends the name of a loss measured with another instruction in place of the right one."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,18 @@ def read_curves(path: Path | str | None) -> dict[str, Series]:
 
 def figures(curves: Curves) -> list[Figure]:
     """Sort series into charts: training loss, held-out loss, listening, foresight, and the rest of the run."""
-    held = [name for name in curves if name.startswith("val_loss") and not name.endswith("_wrong_word")]
+    held = [name for name in curves if name.startswith("val_loss") and not name.endswith(MISLED)]
     training = [name for name in curves if name == "loss" or name.startswith("loss_")]
     quality = [name for name in curves if name.startswith("val_psnr")]
-    drawn = {*held, *training, *quality, RIGHT, WRONG}
+    right = _listens(curves)
+    drawn = {*held, *training, *quality}
     charts = [
         _figure(curves, "Training loss", training, log=True, note="Each term already carries its weight; they add up."),
         _figure(curves, "Held-out loss", held, log=True, note="On episodes the training never saw."),
         _figure(
             curves,
             "Does it listen?",
-            {RIGHT: "right instruction", WRONG: "wrong instruction"} if WRONG in curves else {},
+            {right: "right instruction", right + MISLED: "wrong instruction"} if right else {},
             log=True,
             note="Held-out action loss with the right instruction and with a wrong one. A policy that listens does "
             "clearly worse when misled.",
@@ -97,9 +101,15 @@ def figures(curves: Curves) -> list[Figure]:
 
 def listening(curves: Curves) -> float | None:
     """Say how many times larger the held-out action loss gets with a wrong instruction; None if never measured."""
-    if RIGHT not in curves or WRONG not in curves or curves[RIGHT].last <= 0:
+    right = _listens(curves)
+    if not right or curves[right].last <= 0:
         return None
-    return curves[WRONG].last / curves[RIGHT].last
+    return curves[right + MISLED].last / curves[right].last
+
+
+def _listens(curves: Curves) -> str:
+    """Name the arm's held-out loss if it was measured with wrong instructions, too."""
+    return next((name for name in ARM if name in curves and name + MISLED in curves), "")
 
 
 def smooth(values: Sequence[float], *, reach: int = 8) -> list[float]:
