@@ -13,7 +13,8 @@ class Denoiser(nn.Module):
     """Say how to clean noisy chunks, given what the trunk thinks of each of their actions.
 
     One token per action of the chunk: the sum of its noisy numbers, its hidden token, its place in the chunk and the
-    noise level, each projected. Pre-norm blocks let the actions of a chunk see each other. The last layer starts at 0.
+    noise level, each projected. Pre-norm blocks let the actions of a chunk see each other. The last layer starts close to 0:
+    not at 0, so that the first update already reaches everything below it.
 
     In the spirit of the small action experts of pi0 and DreamVLA (CogACT's DiT); unlike those, a hidden token is added
     to the action it stands for instead of being a token of its own, and the noise level is added to the tokens instead
@@ -50,7 +51,7 @@ class Denoiser(nn.Module):
         self.blocks = nn.ModuleList(_Block(width=width, heads=heads) for _ in range(depth))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, action_dim)
         xavier(self)
-        nn.init.zeros_(self.out.weight)
+        nn.init.normal_(self.out.weight, std=1e-3)
 
     def forward(self, noisy: Tensor, hidden: Tensor, level: Tensor, is_pad: Tensor | None = None) -> Tensor:
         if noisy.shape[1] != len(self.place):

@@ -27,7 +27,7 @@ def make(request: pytest.FixtureRequest) -> Make:
     def made(*, draws: int = 1) -> nn.Module:
         torch.manual_seed(0)
         head = MAKERS[request.param](draws)
-        nn.init.normal_(head.denoiser.out.weight, std=0.3)  # it starts at 0, which would hide what lies below
+        nn.init.normal_(head.denoiser.out.weight, std=0.3)  # what starts close to 0 would hide what lies below
         return head
 
     return made
