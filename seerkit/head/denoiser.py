@@ -13,8 +13,8 @@ class Denoiser(nn.Module):
     """Say how to clean noisy chunks, given what the trunk thinks of each of their actions.
 
     One token per action of the chunk: the sum of its noisy numbers, its hidden token, its place in the chunk and the
-    noise level, each projected. Pre-norm blocks let the actions of a chunk see each other. The last layer starts close to 0:
-    not at 0, so that the first update already reaches everything below it.
+    noise level, each projected. Pre-norm blocks let the actions of a chunk see each other. The last layer starts
+    close to 0; not at 0, so that the first update already reaches everything below it.
 
     In the spirit of the small action experts of pi0 and DreamVLA (CogACT's DiT); unlike those, a hidden token is added
     to the action it stands for instead of being a token of its own, and the noise level is added to the tokens instead
@@ -97,6 +97,16 @@ def repeated(hidden: Tensor, target: Tensor, is_pad: Tensor | None, *, draws: in
     is_pad = torch.zeros_like(target[..., 0], dtype=torch.bool) if is_pad is None else is_pad
     hidden, target, is_pad = (x.flatten(0, 1).repeat_interleave(draws, dim=0) for x in (hidden, target, is_pad))
     return hidden, target, is_pad
+
+
+def spread(rows: Tensor, *, draws: int) -> Tensor:
+    """Draw a uniform number per row of `repeated`; those of one chunk fall into ``draws`` equal parts of [0, 1).
+
+    Every number is uniform by itself, yet each chunk is met at low and at high noise in every pass, which makes the
+    gradient less noisy than independent draws.
+    """
+    part = torch.arange(draws, device=rows.device).repeat(len(rows) // draws)
+    return (part + torch.rand(len(rows), device=rows.device)) / draws
 
 
 def rows_of(hidden: Tensor, noise: Tensor, *, action_dim: int) -> tuple[Tensor, Tensor]:

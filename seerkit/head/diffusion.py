@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seerkit.head.denoiser import as_chunk, gathered, repeated, rows_of
+from seerkit.head.denoiser import as_chunk, gathered, repeated, rows_of, spread
 
 PREDICTIONS = ("sample", "epsilon")
 
@@ -28,7 +28,8 @@ class DiffusionHead(nn.Module):
         training_steps: noise levels while learning.
         sampling_steps: DDIM steps of acting; at most ``training_steps``.
         prediction: what the denoiser predicts: the clean chunk (``"sample"``) or its noise (``"epsilon"``).
-        draws: how many noises and levels each chunk is learned at per pass; the trunk runs only once for all.
+        draws: how many noises and levels each chunk is learned at per pass, the levels spread out; the trunk runs only
+            once for all.
 
     Shape:
         hidden: ``(B, T, K, dim)``, one token per future step.
@@ -90,7 +91,7 @@ class DiffusionHead(nn.Module):
         steps = hidden.shape[1]
         hidden, action, is_pad = repeated(hidden, target, is_pad, draws=self.draws)
         noise = torch.randn_like(action)
-        step = torch.randint(1, self.training_steps + 1, (len(action),), device=action.device)
+        step = 1 + (spread(action, draws=self.draws) * self.training_steps).long().clamp(max=self.training_steps - 1)
         signal, rest = (share[:, None, None].to(action) for share in self._shares(step))
         said = self.denoiser(signal * action + rest * noise, hidden, step / self.training_steps, is_pad)
         wanted = action if self.prediction == "sample" else noise

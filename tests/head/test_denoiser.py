@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seerkit.head import Denoiser
-from seerkit.head.denoiser import as_chunk, gathered, repeated
+from seerkit.head.denoiser import as_chunk, gathered, repeated, spread
 
 DIM, CHUNK, ACTION = 8, 5, 7
 
@@ -99,3 +99,14 @@ def test_rows_are_laid_out_and_put_back() -> None:
     for draw in range(6):
         assert torch.equal(back[..., draw, :], target)
     assert torch.equal(gathered(pads[..., None], steps=3, draws=6)[..., 2, 0], is_pad)
+
+
+def test_levels_of_one_chunk_are_spread_and_each_is_uniform() -> None:
+    torch.manual_seed(0)
+    even = spread(torch.zeros(4000, 1), draws=4).unflatten(0, (-1, 4))
+    assert torch.equal((even * 4).floor(), torch.arange(4.0).expand(1000, 4))
+    inside = even * 4 - torch.arange(4)
+    assert inside.mean() == pytest.approx(0.5, abs=0.02)
+    assert inside.std() == pytest.approx(12**-0.5, abs=0.02)
+    alone = spread(torch.zeros(4000, 1), draws=1)
+    assert alone.std() == pytest.approx(12**-0.5, abs=0.02)

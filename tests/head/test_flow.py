@@ -23,6 +23,35 @@ def test_the_exact_field_leads_to_the_action(sampling_steps: int) -> None:
     torch.testing.assert_close(chunk[..., -1].sigmoid(), torch.tensor(0.9).expand(4, 2, CHUNK), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("sampling_steps", [1, 4, 7])
+def test_who_knows_the_clean_chunk_lands_on_it(sampling_steps: int) -> None:
+    action = torch.tensor([0.5, -0.9, 0.8])
+    denoiser = Recorder(lambda x, _: action.expand_as(x))
+    head = FlowHead(action_dim=ACTION, denoiser=denoiser, prediction="sample", sampling_steps=sampling_steps)
+    chunk = head(torch.zeros(4, 1, CHUNK, DIM), torch.randn(4, 1, CHUNK, ACTION))
+    torch.testing.assert_close(chunk[..., :-1], action[:-1].expand(4, 1, CHUNK, -1), atol=1e-5, rtol=0)
+
+
+def test_both_predictions_take_the_same_path() -> None:
+    """A clean chunk ``a`` said at ``x_t`` means the velocity ``(x_t - a) / t``."""
+    clean = lambda x, t: torch.tanh(x) * t[:, None, None]  # noqa: E731
+    velocity = lambda x, t: (x - clean(x, t)) / t[:, None, None]  # noqa: E731
+    noise = torch.randn(2, 1, CHUNK, ACTION)
+    heads = [
+        FlowHead(action_dim=ACTION, denoiser=Recorder(answer), prediction=prediction)
+        for prediction, answer in (("sample", clean), ("velocity", velocity))
+    ]
+    chunks = [head(torch.zeros(2, 1, CHUNK, DIM), noise) for head in heads]
+    torch.testing.assert_close(*chunks)
+
+
+def test_a_head_that_predicts_the_clean_chunk_is_asked_for_it() -> None:
+    action = torch.rand(3, 2, CHUNK, ACTION)
+    head = FlowHead(action_dim=ACTION, denoiser=Recorder(), prediction="sample", draws=2)
+    _, wanted = head.learn(torch.zeros(3, 2, CHUNK, DIM), action)
+    assert torch.equal(wanted, action[:, :, :, None].expand(-1, -1, -1, 2, -1))
+
+
 def test_levels_go_down_in_equal_steps() -> None:
     denoiser = Recorder()
     FlowHead(action_dim=ACTION, denoiser=denoiser, sampling_steps=4)(
@@ -33,15 +62,16 @@ def test_levels_go_down_in_equal_steps() -> None:
 
 @pytest.mark.parametrize("levels", ["uniform", "beta", "logit_normal"])
 def test_the_regression_target_integrates_to_the_action(levels: str) -> None:
+    torch.manual_seed(0)
     denoiser, action = Recorder(), torch.rand(3, 2, CHUNK, ACTION) * 2 - 1
-    head = FlowHead(action_dim=ACTION, denoiser=denoiser, levels=levels, draws=5)
+    head = FlowHead(action_dim=ACTION, denoiser=denoiser, levels=levels, draws=50)
     _, velocity = head.learn(torch.zeros(3, 2, CHUNK, DIM), action)
     noisy, _, level, _ = denoiser.asked[0]
     rows = velocity.movedim(3, 2).flatten(0, 2)  # as the denoiser saw them
     again = noisy - level[:, None, None] * rows  # from x_t back along the straight line
-    torch.testing.assert_close(again.unflatten(0, (3, 2, 5)), action[:, :, None].expand(-1, -1, 5, -1, -1))
+    torch.testing.assert_close(again.unflatten(0, (3, 2, 50)), action[:, :, None].expand(-1, -1, 50, -1, -1))
     noise = noisy + (1 - level[:, None, None]) * rows
-    assert noise.std() == pytest.approx(1, abs=0.15)
+    assert noise.std() == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -62,15 +92,19 @@ def test_levels_follow_their_distribution(levels: str, below_half: float) -> Non
         assert ((level > 0.4) & (level < 0.6)).float().mean() == pytest.approx(middle, abs=0.01)
 
 
-def test_samples_both_modes_where_regression_takes_the_middle() -> None:
+@pytest.mark.parametrize("prediction", ["velocity", "sample"])
+def test_samples_both_modes(prediction: str) -> None:
     torch.manual_seed(0)
-    head = FlowHead(action_dim=ACTION, denoiser=small_denoiser(), sampling_steps=10)
+    head = FlowHead(action_dim=ACTION, denoiser=small_denoiser(), prediction=prediction, sampling_steps=10)
     teach(head, updates=400)
     drawn = sample(head)
     away = torch.stack([(drawn - mode[0]).abs().amax(dim=(1, 2)) for mode in two_modes(2)])
     assert (away.amin(dim=0) < 0.15).float().mean() > 0.9  # whole chunks, gripper included, of one mode
     assert (away.argmin(dim=0) == 0).float().mean() == pytest.approx(0.5, abs=0.15)
 
+
+def test_regression_takes_the_middle() -> None:
+    torch.manual_seed(0)
     regression = ActionHead(dim=DIM, action_dim=ACTION)
     optimiser = torch.optim.Adam(regression.parameters(), lr=1e-2)
     for _ in range(100):
@@ -83,5 +117,7 @@ def test_samples_both_modes_where_regression_takes_the_middle() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(ValueError, match=r"logit_normal.*'cosine'"):
         FlowHead(action_dim=ACTION, denoiser=Recorder(), levels="cosine")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="'noise'"):
+        FlowHead(denoiser=Recorder(), prediction="noise")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="sampling_steps=0"):
         FlowHead(action_dim=ACTION, denoiser=Recorder(), sampling_steps=0)

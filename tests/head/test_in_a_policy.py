@@ -93,11 +93,20 @@ def test_in_pre_training_steps_without_a_goal_are_not_learned(action: str) -> No
     assert torch.equal(*losses)
 
 
-@pytest.mark.parametrize(("action", "near"), [("flow", 0.12), ("diffusion", 0.12), ("bins", 0.05)])
-def test_a_batch_is_learned_by_heart(action: str, near: float) -> None:
+@pytest.mark.parametrize(
+    ("action", "near"),
+    [
+        (("action=flow", "heads.action.module.prediction=velocity"), 0.25),
+        (("action=flow", "heads.action.module.prediction=sample"), 0.08),
+        (("action=diffusion",), 0.08),
+        (("action=bins",), 0.05),
+    ],
+    ids=["velocity", "flow", "diffusion", "bins"],
+)
+def test_a_batch_is_learned_by_heart(action: tuple[str, ...], near: float) -> None:
     """What is sampled after training lands on what was demonstrated, whatever the noise."""
     torch.manual_seed(0)
-    policy = small_policy("seer_tabletop", f"action={action}", "foresight=none").train()
+    policy = small_policy("seer_tabletop", *action, "foresight=none").train()
     td = sample_batch(policy.recipe, batch=4)
     optimiser = torch.optim.Adam(policy.parameters(), lr=3e-3)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 180)
@@ -111,4 +120,4 @@ def test_a_batch_is_learned_by_heart(action: str, near: float) -> None:
     with torch.no_grad():
         chunks = torch.stack([policy.eval()(td)[keys.CHUNK] for _ in range(5)])
     assert (chunks[..., :-1] - wanted[..., :-1]).abs().mean() < near  # who knows nothing is 0.5 away
-    assert ((chunks[..., -1] > 0) == (wanted[..., -1] > 0)).all()
+    assert ((chunks[..., -1] > 0) == (wanted[..., -1] > 0)).float().mean() > 0.95

@@ -13,11 +13,10 @@ from seerkit.head import DiffusionHead, FlowHead
 from tests.head.teach import ACTION, CHUNK, DIM, small_denoiser
 
 MAKERS = {
-    "flow": lambda draws: FlowHead(action_dim=ACTION, denoiser=small_denoiser(), draws=draws),
-    "sample": lambda draws: DiffusionHead(action_dim=ACTION, denoiser=small_denoiser(), draws=draws),
-    "epsilon": lambda draws: DiffusionHead(
-        action_dim=ACTION, denoiser=small_denoiser(), prediction="epsilon", draws=draws
-    ),
+    "flow": (FlowHead, "velocity"),
+    "flow to sample": (FlowHead, "sample"),
+    "diffusion": (DiffusionHead, "sample"),
+    "diffusion to epsilon": (DiffusionHead, "epsilon"),
 }
 Make = Callable[..., nn.Module]
 
@@ -26,7 +25,8 @@ Make = Callable[..., nn.Module]
 def make(request: pytest.FixtureRequest) -> Make:
     def made(*, draws: int = 1) -> nn.Module:
         torch.manual_seed(0)
-        head = MAKERS[request.param](draws)
+        kind, prediction = MAKERS[request.param]
+        head = kind(action_dim=ACTION, denoiser=small_denoiser(), prediction=prediction, draws=draws)
         nn.init.normal_(head.denoiser.out.weight, std=0.3)  # what starts close to 0 would hide what lies below
         return head
 
