@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from seerkit import load_recipe
 from seerkit.resample import MapPool, TokenLearner
 
 WIDTH = 16
@@ -82,3 +83,13 @@ def test_map_pool_equals_attention_written_out(patches: torch.Tensor) -> None:
 def test_widths_and_heads_must_fit() -> None:
     with pytest.raises(ValueError, match="width=10, heads=4"):
         MapPool(width=10, heads=4)
+
+
+@pytest.mark.parametrize(("option", "latents"), [("token_learner", 8), ("map", 1)])
+def test_options_fit_every_camera(option: str, latents: int) -> None:
+    """Width follows the camera's features, tokens follow the number of cameras."""
+    for name, width in (("seer_calvin", 768), ("seer_tabletop", 96)):
+        for cameras in ("[primary,wrist]", "[primary]"):
+            config = load_recipe(name, f"resample={option}", f"cameras={cameras}").config
+            assert config["encoders"]["image"]["module"]["resample"]["width"] == width
+            assert config["layout"]["context"]["image"] == latents * len(config["cameras"])
