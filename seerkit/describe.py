@@ -115,6 +115,8 @@ def make_card(recipe: Recipe) -> Card:
     policy.to_empty(device="cpu").eval()
     counts = {name: _count(module) for name, module in _modules(policy).items()}
     td = sample_batch(recipe, batch=1, steps=1, targets=False)
+    if policy.samples:
+        td["noise", "action"] = policy.draw_noise(1, 1)
     parts: list[PartCard] = []
     with torch.no_grad():
         for name, stage in policy.stages.items():

@@ -19,6 +19,10 @@ SMALL = {
     "encoders.image.module.resample.depth": 1,
     "encoders.image.module.resample.heads": 2,
     "encoders.image.module.resample.head_dim": 8,
+    "encoders.image.module.resample.hidden": 8,
+    "heads.action.module.denoiser.depth": 1,
+    "heads.action.module.denoiser.heads": 4,
+    "heads.action.module.bins": 16,
     "heads.foresight.module.depth": 1,
     "heads.foresight.module.heads": 4,
     "pixels.primary.shift": 2,
@@ -31,7 +35,7 @@ def small_recipe(name: str, *overrides: str) -> Recipe:
     known = load_recipe(name, *overrides).flat()
     shrink = [f"{key}={value}" for key, value in SMALL.items() if key in known]
     resample = load_recipe(name, *overrides).config["encoders"]["image"]["module"]["resample"]
-    if "Perceiver" not in str(resample) and "MeanPool" not in str(resample):  # patches are tokens: 4 x 4 of them now
+    if "KeepPatches" in str(resample):  # patches are tokens: 4 x 4 of them now
         shrink.append(f"layout.context.image={2 * (32 // 8) ** 2}")
     return load_recipe(name, *overrides, *shrink)
 

@@ -13,7 +13,8 @@ from tests.sources import imports, modules
 
 MODULES = modules()
 PARTS = ("goal", "state", "camera", "resample", "trunk", "head", "loss", "ensemble", "history")
-SMALL = {"_compat", "freeze", "initialise", "patches"}  # helpers of a few lines that import no other seerkit module
+# helpers of a few lines that import no other seerkit module
+SMALL = {"_compat", "bins", "freeze", "initialise", "patches"}
 BASE = {"keys", "layout", *SMALL}
 
 # Every unit (a folder or a file directly under seerkit) and the units it may import beside itself.

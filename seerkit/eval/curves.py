@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-RIGHT = "val_loss_arm"
-WRONG = {"instruction": "val_loss_arm_wrong_word", "goal": "val_loss_arm_wrong_goal"}
-"""Held-out action loss with what the policy is told as given, and with another's instruction or goal in its place."""
+ARM = ("val_loss_arm", "val_loss_bins", "val_loss_denoise")
+"""Held-out loss of the arm's motion, as the action heads call it."""
+
+MISLED = {"instruction": "_wrong_word", "goal": "_wrong_goal"}
+"""Ends the name of a loss measured with another instruction or goal in place of the right one."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,14 @@ def figures(curves: Curves) -> list[Figure]:
     training = [name for name in curves if name == "loss" or name.startswith("loss_")]
     quality = [name for name in curves if name.startswith("val_psnr")]
     drawn = {*held, *training, *quality}
-    told = told_by(curves)
+    told, right, wrong = _listens(curves) or ("", "", "")
     charts = [
         _figure(curves, "Training loss", training, log=True, note="Each term already carries its weight; they add up."),
         _figure(curves, "Held-out loss", held, log=True, note="On episodes the training never saw."),
         _figure(
             curves,
             "Does it listen?",
-            {RIGHT: f"right {told}", WRONG[told]: f"wrong {told}"} if told else {},
+            {right: f"right {told}", wrong: f"wrong {told}"} if told else {},
             log=True,
             note=f"Held-out action loss with the right {told} and with a wrong one. A policy that listens does clearly "
             "worse when misled.",
@@ -99,15 +101,29 @@ def figures(curves: Curves) -> list[Figure]:
 
 def told_by(curves: Curves) -> str | None:
     """Say what the policy was misled by: an ``"instruction"`` or a ``"goal"``; None if never measured."""
-    return next((what for what, name in WRONG.items() if name in curves), None)
+    found = _listens(curves)
+    return found[0] if found else None
 
 
 def listening(curves: Curves) -> float | None:
     """Say how many times larger the held-out action loss gets when the policy is misled; None if never measured."""
-    told = told_by(curves)
-    if told is None or RIGHT not in curves or curves[RIGHT].last <= 0:
+    found = _listens(curves)
+    if found is None or curves[found[1]].last <= 0:
         return None
-    return curves[WRONG[told]].last / curves[RIGHT].last
+    return curves[found[2]].last / curves[found[1]].last
+
+
+def _listens(curves: Curves) -> tuple[str, str, str] | None:
+    """Return what the policy is told by and the names of its loss when told right and wrong; None if never measured."""
+    return next(
+        (
+            (told, right, right + suffix)
+            for told, suffix in MISLED.items()
+            for right in ARM
+            if right in curves and right + suffix in curves
+        ),
+        None,
+    )
 
 
 def smooth(values: Sequence[float], *, reach: int = 8) -> list[float]:

@@ -1,6 +1,10 @@
 """Heads: what the policy reads off the trunk's queries."""
 
 from seerkit.head.action import ActionHead, AffineActionHead
+from seerkit.head.bins import BinHead
+from seerkit.head.denoiser import Denoiser
+from seerkit.head.diffusion import DiffusionHead
+from seerkit.head.flow import FlowHead
 from seerkit.head.foresight import ForesightHead
 
-__all__ = ["ActionHead", "AffineActionHead", "ForesightHead"]
+__all__ = ["ActionHead", "AffineActionHead", "BinHead", "Denoiser", "DiffusionHead", "FlowHead", "ForesightHead"]

@@ -1,7 +1,9 @@
 """Losses: each term is a mean over its valid elements, so that no ablation needs another weight."""
 
 from seerkit.loss.action import ArmLoss, GripperLoss
+from seerkit.loss.bins import BinLoss
+from seerkit.loss.denoise import DenoiseLoss
 from seerkit.loss.patch import PatchLoss
 from seerkit.loss.weighted import WeightedLosses
 
-__all__ = ["ArmLoss", "GripperLoss", "PatchLoss", "WeightedLosses"]
+__all__ = ["ArmLoss", "BinLoss", "DenoiseLoss", "GripperLoss", "PatchLoss", "WeightedLosses"]

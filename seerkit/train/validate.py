@@ -22,7 +22,8 @@ class Validation:
 
     Metrics, all means over the windows:
 
-    - ``val_loss`` and ``val_<term>`` of the policy's loss, without dropout or augmentation.
+    - ``val_loss`` and ``val_<term>`` of the policy's loss, without dropout or augmentation. What a head draws while
+      learning is the same in every measurement and for every sentence.
     - ``val_<term>_wrong_word``: the action terms again, after each row's instruction was replaced by another one of the
       store. A policy that listens does clearly worse. Left out where the store has a single instruction.
     - ``val_<term>_wrong_goal``: in its place, for a policy that is told by a picture or a state: each row's goal was
@@ -47,25 +48,34 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, policy: Policy | nn.Module) -> dict[str, float]:
-        """Return the metrics of ``policy``; its training mode is restored."""
+        """Return the metrics of ``policy``; its training mode is restored, and so are torch's random numbers."""
         was_training = policy.training
         policy.eval()
         try:
             sums: dict[str, float] = {}
-            for index in self._batches:
-                for name, value in self._batch(policy, index).items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+            with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+                for seed, index in enumerate(self._batches):
+                    for name, value in self._batch(policy, index, seed=seed).items():
+                        sums[name] = sums.get(name, 0.0) + float(value)
         finally:
             policy.train(was_training)
         return _summary(sums, sum(len(index) for index in self._batches))
 
-    def _batch(self, policy: Any, index: Tensor) -> dict[str, Tensor | float]:  # noqa: ANN401  (a Policy or a stand-in)
+    def _batch(
+        self,
+        policy: Any,  # noqa: ANN401 - a Policy or a stand-in
+        index: Tensor,
+        *,
+        seed: int,
+    ) -> dict[str, Tensor | float]:
         batch = self._windows.gather(index).to(self._device)
+        torch.manual_seed(seed)
         terms: dict[str, Tensor] = dict(policy.loss(batch).items())
         rows = len(batch)
         sums: dict[str, Tensor | float] = {f"val_{name}": value * rows for name, value in terms.items()}
         sums["val_loss"] = torch.stack(list(terms.values())).sum() * rows
         for what, misled in self._misled(batch, index, reads=getattr(policy, "inputs", [keys.INSTRUCTION])):
+            torch.manual_seed(seed)
             wrong = policy.loss(misled)
             for name in terms:
                 if name != "loss_foresight":

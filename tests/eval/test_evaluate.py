@@ -102,11 +102,12 @@ def outcome(successes: int, of: int) -> Rollout:
     return Rollout(tuple(Episode(index, index, "Reach", "", index < successes, 9) for index in range(of)))
 
 
-def test_warnings_say_what_weakens_the_numbers() -> None:
+@pytest.mark.parametrize("term", ["arm", "bins", "denoise"])
+def test_warnings_say_what_weakens_the_numbers(term: str) -> None:
     assert warnings({"trained": outcome(45, 50), "expert": outcome(50, 50), "random": outcome(0, 50)}, {}) == []
     deaf = {
-        "val_loss_arm": Series("val_loss_arm", (1,), (0.05,)),
-        "val_loss_arm_wrong_word": Series("val_loss_arm_wrong_word", (1,), (0.051,)),
+        f"val_loss_{term}": Series(f"val_loss_{term}", (1,), (0.05,)),
+        f"val_loss_{term}_wrong_word": Series(f"val_loss_{term}_wrong_word", (1,), (0.051,)),
     }
     told = warnings({"trained": outcome(4, 5), "expert": outcome(40, 50), "random": outcome(20, 50)}, deaf)
     assert [next(word for word in ("wide", "expert", "Random", "listens") if word in line) for line in told] == [

@@ -17,6 +17,7 @@ from seerkit.policy import Policy
 from seerkit.train.checkpoint import STATE
 from seerkit.train.logging import METRICS, read_metrics
 from seerkit.train.settings import Settings
+from seerkit.train.validate import Validation
 from tests.train import toy
 
 
@@ -80,3 +81,21 @@ def test_windows_fit_the_policy(store: Store) -> None:
     assert set(policy.loss(batch).keys()) == {"loss_arm", "loss_gripper", "loss_foresight"}
     with pytest.raises(ValueError, match="expected 3 frames after the window, got 1"):
         policy.loss(Windows(store, steps=2, chunk=3, ahead=1).gather(torch.arange(4)))
+
+
+def test_heads_that_draw_are_validated_with_the_same_draws_each_time(store: Store) -> None:
+    policy = toy.real_policy("action=flow")
+    torch.nn.init.normal_(policy.heads["action"].denoiser.out.weight)  # pyright: ignore
+    given = {"limit": 12, "batch_size": 5, "device": torch.device("cpu")}
+    windows = Windows(store, steps=2, chunk=3, ahead=policy.ahead, cameras=policy.cameras)
+    validation = Validation(windows, **given, instructions=toy.WORDS)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = validation.measure(policy)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert validation.measure(policy) == first
+    same = Validation(windows, **given, instructions=["left", "left"])  # the "wrong" word is the right one
+    same._misled = lambda batch: batch.copy()
+    again = same.measure(policy)
+    assert again["val_loss_denoise_wrong_word"] == again["val_loss_denoise"] == first["val_loss_denoise"]
