@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seerkit.data.sampler import Sampler
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows, split_episodes
+from seerkit.recipe import foresight_ahead
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
@@ -102,7 +103,7 @@ class _Run:
         device: torch.device,
     ) -> None:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
-        cut = {name: config.get(name) or 0 for name in ("steps", "chunk", "ahead")}
+        cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
         self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
