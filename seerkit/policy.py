@@ -22,6 +22,7 @@ from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
     from seerkit.agent import Agent
+    from seerkit.hub.frozen import Origin
 
 
 class Policy(nn.Module):
@@ -40,6 +41,8 @@ class Policy(nn.Module):
         super().__init__()
         config = recipe.config
         self.recipe = recipe
+        self.origins: dict[str, Origin] = {}  # whence frozen modules got their weights
+        self.checkpoint: Path | None = None  # the folder this policy was loaded from
         self.layout = make_layout(config["layout"])
         self.cameras = tuple(config["cameras"])
         self.steps: int = config["steps"]
@@ -254,32 +257,75 @@ class Policy(nn.Module):
 
     # -- saving -------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, path: str | Path) -> Path:
-        """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing."""
-        from seerkit.hub import save
-
-        return save(self, Path(path))
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path, *overrides: str) -> Policy:
-        """Build a policy from a folder that `save_pretrained` wrote; loading is strict.
+    def save_pretrained(self, path: str | Path, *, frozen: bool | None = None) -> Path:
+        """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing.
 
         Args:
             path: the folder.
-            overrides: ``some.key=value`` changes to its recipe, such as ``train.lr=1e-4``; the weights must still fit.
+            frozen: whether to write frozen encoders, too. By default those are left out that came from a place
+                where everybody can fetch them; loading fetches them again and compares their fingerprint.
         """
-        from seerkit.hub import load
+        from seerkit.hub import save
 
-        return load(Path(path), *overrides)
+        return save(self, Path(path), frozen=frozen)
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:  # noqa: ANN401 - see `seerkit.hub.push`
+        """Upload recipe, weights and card to ``user/repo`` on the Hub; return the address (see `seerkit.hub.push`)."""
+        from seerkit.hub import push
+
+        return push(self, repo, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *overrides: str,
+        revision: str | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Policy:
+        """Build a policy from a folder that `save_pretrained` wrote, or from the Hub; loading is strict.
+
+        Args:
+            path: the folder, or ``user/repo``.
+            overrides: ``some.key=value`` changes to its recipe, such as ``train.lr=1e-4``; the weights must still fit.
+            revision: branch, tag or commit on the Hub.
+            token: as of ``hf auth login`` by default.
+            endpoint: address of the Hub; ``$HF_ENDPOINT`` or the public one by default.
+            trust_remote_code: whether a recipe from the Hub may name other classes than seerkit's.
+        """
+        from seerkit import hub
+
+        way = {"token": token, "endpoint": endpoint}
+        if not Path(path).is_dir() and hub.is_repo(str(path)):
+            trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
+            return hub.pull(str(path), overrides=overrides, **trusted, **way)
+        return hub.load(Path(path), *overrides, **way)
 
 
-def build_policy(name: str, *overrides: str) -> Policy:
-    """Build a policy from a recipe, or load one from a checkpoint.
+def build_policy(
+    name: str,
+    *overrides: str,
+    fetch: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+    trust_remote_code: bool = False,
+) -> Policy:
+    """Build a policy from a recipe, or load one from a checkpoint or the Hub.
+
+    A recipe's frozen encoders get their weights from its ``source:`` as far as those are at hand; a warning says,
+    once, which stay random.
 
     Args:
-        name: a recipe (`list_recipes`), a recipe file, or the folder of a checkpoint.
-        overrides: ``group=option`` or ``some.key=value``; a checkpoint takes only the latter, and its weights must
-            still fit.
+        name: a recipe (`list_recipes`), a recipe file, the folder of a checkpoint, or ``user/repo`` on the Hub.
+        overrides: ``group=option`` or ``some.key=value``; a checkpoint takes only the latter, and must still fit.
+        fetch: whether to download a recipe's frozen encoders, too; then none stays random.
+        revision: see `Policy.from_pretrained`, as for the following.
+        token: for the Hub.
+        endpoint: of the Hub.
+        trust_remote_code: whether to build what is not seerkit's.
 
     Raises:
         RecipeError: if there is no such recipe, component or key; names the nearest.
@@ -289,6 +335,11 @@ def build_policy(name: str, *overrides: str) -> Policy:
         >>> [*policy.layout.queries]
         ['action']
     """
-    if Path(name).is_dir():
-        return Policy.from_pretrained(name, *overrides)
-    return Policy(load_recipe(name, *overrides))
+    from seerkit.hub import is_checkpoint, load_frozen
+
+    if is_checkpoint(name):
+        trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
+        return Policy.from_pretrained(name, *overrides, token=token, endpoint=endpoint, **trusted)
+    policy = Policy(load_recipe(name, *overrides))
+    load_frozen(policy, download=fetch, token=token, endpoint=endpoint)
+    return policy
