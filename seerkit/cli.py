@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from seerkit import cli_hub
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def collect(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file or a checkpoint")],
+    recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file, a checkpoint, or user/repo on the Hub")],
     data: Annotated[Path, typer.Option(help="the store to learn from")],
     out: Annotated[Path, typer.Option(help="the run's folder: checkpoints, metrics.jsonl, tensorboard")],
     overrides: Overrides = None,
@@ -103,16 +104,22 @@ def train(
     """Train a recipe on a store; settings are overrides such as train.lr=3e-4 or train.updates=2000."""
     import torch
 
+    from seerkit.hub import is_checkpoint
     from seerkit.policy import build_policy
     from seerkit.train.loop import train as run
 
-    if not Path(recipe).is_dir():
+    if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
-    result = run(build_policy(recipe, *(overrides or [])), data, out, resume=resume, device=device)
+    policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
+    result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
         raise typer.Exit(1)
     console.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
+
+
+app.command()(cli_hub.push)
+app.command()(cli_hub.fetch)
 
 
 @app.command(name="eval")

@@ -88,12 +88,11 @@ def fetch(
         return kept, kept.parent.name
     if limit is not None and (head.size or 0) > limit:
         raise HubError(f"{what} has {head.size:,} bytes, more than the {limit:,} it may have; it was not fetched")
-    commit = head.commit_hash or revision
     try:
-        path = patiently(lambda: api.hf_hub_download(repo, file, revision=commit, token=token, etag_timeout=TIMEOUT))
+        path = patiently(lambda: api.hf_hub_download(repo, file, revision=revision, token=token, etag_timeout=TIMEOUT))
     except Exception as error:
         raise HubError(explain(what, error, api.endpoint)) from error
-    return Path(path), commit
+    return Path(path), head.commit_hash or revision
 
 
 def patiently(call: Callable[[], T]) -> T:
