@@ -118,8 +118,8 @@ def train(
     console.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
 
 
-app.command()(cli_hub.push)
-app.command()(cli_hub.fetch)
+push = app.command()(cli_hub.push)
+fetch = app.command()(cli_hub.fetch)
 
 
 @app.command(name="eval")

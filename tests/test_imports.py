@@ -80,11 +80,20 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli"},
+    "typer": {"cli", "cli_hub"},
     "einops": set(),
 }
 HEAVY = {"timm", "open_clip", "torchvision", "huggingface_hub"}  # imported inside the function or class that needs them
-LIGHT = {"", "_compat", "recipe", "recipes", "cli", "show", "describe"}  # import torch, if at all, inside functions
+LIGHT = {  # import torch, if at all, inside functions
+    "",
+    "_compat",
+    "recipe",
+    "recipes",
+    "cli",
+    "cli_hub",
+    "show",
+    "describe",
+}
 
 
 def unit_of(name: str) -> str:

@@ -111,6 +111,7 @@ def _result(policy: Policy, row: Mapping[str, Any], report: Mapping[str, Any]) -
         task_name=row["task"],
         dataset_type=str(policy.recipe.config["meta"].get("benchmark") or "seerkit"),
         dataset_name=row["task"],
+        dataset_config=row["task"],  # keeps tasks apart: results of one data set and configuration become one
         metric_type="success_rate",
         metric_name=f"success rate, 95 % interval {rate.low:.3f} to {rate.high:.3f}, {row['episodes']} episodes",
         metric_value=round(rate.value, 4),

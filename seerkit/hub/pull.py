@@ -65,7 +65,7 @@ def is_checkpoint(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return True
-    groups = {folder.name for folder in recipes_root().iterdir() if folder.is_dir()}
+    groups = {"ablation", *(folder.name for folder in recipes_root().iterdir() if folder.is_dir())}
     return is_repo(name) and path.suffix not in (".yaml", ".yml") and path.parts[0] not in groups
 
 

@@ -62,7 +62,7 @@ class Request:
     body: bytes
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401
         return json.loads(self.body or b"{}")
 
 
@@ -140,7 +140,7 @@ class Loopback(ThreadingHTTPServer):
         ]
         return Answer(body={"files": modes})
 
-    def batch(self, request: Request, name: str) -> Answer:
+    def batch(self, request: Request, _: str) -> Answer:
         rows = []
         for wanted in request.json["objects"]:
             row = {"oid": wanted["oid"], "size": wanted["size"]}
