@@ -14,7 +14,7 @@ from torch import nn
 from seerkit.hub.errors import CheckpointError
 from seerkit.hub.sources import read_source
 
-BYTES, NODES, DEPTH, LETTERS = 1 << 20, 20_000, 24, 10_000
+BYTES, NODES, DEPTH, LETTERS = 1 << 20, 5_000, 24, 10_000
 NUMBER, LAYERS, TOKENS = 65_536, 256, 16_384
 """The largest number in what is built, the deepest stack, and the longest window in tokens."""
 BUILT = ("layout", "pixels", "encoders", "targets", "trunk", "heads", "losses", "ensemble")
@@ -37,8 +37,10 @@ def check_text(text: bytes, *, source: str) -> None:
         raise CheckpointError(f"{source} has {len(text):,} bytes; a recipe has at most {BYTES:,}")
     try:
         decoded = text.decode("utf-8")
+        depth = 0
         for count, event in enumerate(yaml.parse(decoded, Loader=yaml.SafeLoader)):
-            _check_event(event, count, source)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _check_event(event, count, depth, source)
         tree = yaml.safe_load(decoded)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
@@ -73,9 +75,9 @@ def check_recipe(config: Mapping[str, Any], *, source: str) -> None:
     _check_window(config, source)
 
 
-def _check_event(event: yaml.Event, count: int, source: str) -> None:
-    if count > 4 * NODES:
-        raise CheckpointError(f"{source} has more than {NODES:,} entries")
+def _check_event(event: yaml.Event, count: int, depth: int, source: str) -> None:
+    if count > 3 * NODES or depth > DEPTH:  # up to three events make an entry
+        raise CheckpointError(f"{source} has more entries than a recipe ({NODES:,}) or is deeper than {DEPTH} levels")
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise CheckpointError(
             f"{source} uses YAML anchors, which can make a small file enormous; expected plain values"
@@ -96,7 +98,7 @@ def _nodes(tree: object, place: Place = (), *, source: str) -> Iterator[tuple[Pl
                 f"{source} is larger or deeper than a recipe: over {NODES:,} entries or {DEPTH} levels"
             )
         if isinstance(value, Mapping):
-            strange = [key for key in value if not isinstance(key, str) or key == "<<"]
+            strange = [key for key in value if not isinstance(key, str)]
             if strange:
                 raise CheckpointError(f"{source}: {_dotted(at)} has the key {strange[0]!r}; expected names")
             waiting += [((*at, key), inner) for key, inner in value.items()]
