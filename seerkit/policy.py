@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from seerkit import keys
 from seerkit.assemble import assemble, bind
 from seerkit.freeze import freeze
+from seerkit.hub.sharing import Shareable
 from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
@@ -22,10 +22,9 @@ from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
     from seerkit.agent import Agent
-    from seerkit.hub.frozen import Origin
 
 
-class Policy(nn.Module):
+class Policy(Shareable, nn.Module):
     """Parts assembled by a recipe: trains, rolls out, foresees, and is saved with everything it needs.
 
     Args:
@@ -41,8 +40,7 @@ class Policy(nn.Module):
         super().__init__()
         config = recipe.config
         self.recipe = recipe
-        self.origins: dict[str, Origin] = {}  # whence frozen modules got their weights
-        self.checkpoint: Path | None = None  # the folder this policy was loaded from
+        self.origins, self.checkpoint = {}, None  # see `Shareable`
         self.layout = make_layout(config["layout"])
         self.cameras = tuple(config["cameras"])
         self.steps: int = config["steps"]
@@ -202,7 +200,11 @@ class Policy(nn.Module):
         return self.pixels[camera].levels(unpatchify(patches, patch=patch))  # pyright: ignore
 
     def agent(self, *, batch_size: int = 1) -> Agent:
-        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments."""
+        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments.
+
+        Raises:
+            ValueError: if the recipe has no action head.
+        """
         from seerkit.agent import Agent
 
         return Agent(self, batch_size=batch_size)
@@ -220,8 +222,8 @@ class Policy(nn.Module):
 
     @property
     def goal_stages(self) -> list[str]:
-        """Names of the stages that depend on the instruction alone."""
-        known: set[Any] = {keys.INSTRUCTION}
+        """Names of the stages that depend on the goal alone: instruction, picture or state to be reached."""
+        known: set[Any] = {*keys.goals(self.cameras)}
         names = []
         for name, stage in self.stages.items():
             if set(stage.in_keys) <= known:
@@ -254,54 +256,6 @@ class Policy(nn.Module):
         for name in heads:
             td = self.stages[name](td)
         return td
-
-    # -- saving -------------------------------------------------------------------------------------------------
-
-    def save_pretrained(self, path: str | Path, *, frozen: bool | None = None) -> Path:
-        """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing.
-
-        Args:
-            path: the folder.
-            frozen: whether to write frozen encoders, too. By default those are left out that came from a place
-                where everybody can fetch them; loading fetches them again and compares their fingerprint.
-        """
-        from seerkit.hub import save
-
-        return save(self, Path(path), frozen=frozen)
-
-    def push_to_hub(self, repo: str, **options: Any) -> str:  # noqa: ANN401 - see `seerkit.hub.push`
-        """Upload recipe, weights and card to ``user/repo`` on the Hub; return the address (see `seerkit.hub.push`)."""
-        from seerkit.hub import push
-
-        return push(self, repo, **options)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path: str | Path,
-        *overrides: str,
-        revision: str | None = None,
-        token: str | None = None,
-        endpoint: str | None = None,
-        trust_remote_code: bool = False,
-    ) -> Policy:
-        """Build a policy from a folder that `save_pretrained` wrote, or from the Hub; loading is strict.
-
-        Args:
-            path: the folder, or ``user/repo``.
-            overrides: ``some.key=value`` changes to its recipe, such as ``train.lr=1e-4``; the weights must still fit.
-            revision: branch, tag or commit on the Hub.
-            token: as of ``hf auth login`` by default.
-            endpoint: address of the Hub; ``$HF_ENDPOINT`` or the public one by default.
-            trust_remote_code: whether a recipe from the Hub may name other classes than seerkit's.
-        """
-        from seerkit import hub
-
-        way = {"token": token, "endpoint": endpoint}
-        if not Path(path).is_dir() and hub.is_repo(str(path)):
-            trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
-            return hub.pull(str(path), overrides=overrides, **trusted, **way)
-        return hub.load(Path(path), *overrides, **way)
 
 
 def build_policy(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,8 @@ class _Run:
     ) -> None:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
-        self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept)
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
+        self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -113,7 +114,7 @@ class _Run:
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
         if held:
-            windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=held)
+            windows = Windows(store, **cut, episodes=held)
             limit, texts = settings.validation_windows, store.instructions
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
@@ -241,6 +242,12 @@ def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
         if len(group) == size:
             yield group
             group = []
+
+
+def _goals(policy: Policy | nn.Module) -> list[str]:
+    """Return which goals the policy reads beside its instruction."""
+    read: Sequence[Any] = getattr(policy, "inputs", ())
+    return sorted({key[1] for key in read if key[0] == "goal"})
 
 
 def _device(wanted: str | torch.device | None) -> torch.device:

@@ -137,14 +137,14 @@ class TestModel:
         before, _ = run(policy, window(policy, recorded, mask))
         valid = mask.bool()
         changed = dict(recorded)
-        for name in IMAGES.values():
+        for name in IMAGES.values() & recorded.keys():
             changed[name] = torch.where(valid[..., None, None, None], recorded[name], 3.0)
         after, _ = run(policy, window(policy, changed, mask))
         for query in policy.layout.queries:
             hidden = keys.under(keys.HIDDEN, query)
             assert torch.equal(before[hidden][valid], after[hidden][valid])
         changed = {name: value.clone() for name, value in recorded.items()}
-        for name in ("rgb", "hand_rgb"):
+        for name in IMAGES.values() & recorded.keys():
             changed[name][:, -1] = 5.0
         late, _ = run(policy, window(policy, changed, mask))
         for query in policy.layout.queries:
