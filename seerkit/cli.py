@@ -124,7 +124,7 @@ fetch = app.command()(cli_hub.fetch)
 
 @app.command(name="eval")
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint")],
+    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
     env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
     episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
     out: Annotated[Path | None, typer.Option(help="where the report goes; into the run by default")] = None,

@@ -139,7 +139,7 @@ def read_header(file: Path) -> Header:
         with safe_open(file, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
             promised = {
-                name: Promised(tuple(s.get_shape()), DTYPES.get(s.get_dtype(), s.get_dtype()))
+                name: Promised(tuple(s.get_shape()), DTYPES.get(str(s.get_dtype()), str(s.get_dtype())))
                 for name, s in slices.items()
             }
             metadata = opened.metadata() or {}

@@ -128,6 +128,8 @@ def attach(
     expected = frozen.module.state_dict()
     try:
         tensors = fit(read_weights(path), expected)
+        if adapt := getattr(frozen.module, "at_this_size", None):  # such as resampled positions
+            tensors = adapt(tensors)
     except (WeightsError, OSError) as error:
         raise CheckpointError(f"source {frozen.source.text!r} of {frozen.name}: {error}") from error
     tensors = {key: _widened(value, expected.get(key)) for key, value in tensors.items()}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from seerkit.hub.checkpoint import HEADER_LIMIT, RECIPE, WEIGHTS, check_header, read_header, restore
 from seerkit.hub.client import fetch, is_repo
-from seerkit.hub.errors import CheckpointError
+from seerkit.hub.errors import CheckpointError, HubError
 from seerkit.hub.trust import BYTES, check_recipe, check_text, read_text
 from seerkit.recipe import Recipe, RecipeError, load_recipe, recipes_root
 
@@ -40,8 +40,11 @@ def pull(
         CheckpointError: if the recipe is not to be trusted, or the weights are damaged or do not fit it.
         HubError: if there is no such repository, revision or file, or no way to it.
     """
-    way = {"endpoint": endpoint, "token": token}
-    file, commit = fetch(repo, RECIPE, revision=revision, limit=None if trust_remote_code else BYTES, **way)
+    way: dict[str, Any] = {"endpoint": endpoint, "token": token}
+    try:
+        file, commit = fetch(repo, RECIPE, revision=revision, limit=None if trust_remote_code else BYTES, **way)
+    except HubError as error:
+        raise HubError(f"{error}; and there is no folder {repo!r} here") from error
     recipe = _recipe(repo, file, overrides, trust=trust_remote_code)
     if trust_remote_code:
         weights, _ = fetch(repo, WEIGHTS, revision=commit, **way)

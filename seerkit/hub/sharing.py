@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from seerkit.hub.frozen import Origin
@@ -62,8 +62,8 @@ class Shareable:
         """
         from seerkit.hub.push import push
 
-        way = {"token": token, "endpoint": endpoint}
-        what = {"include_frozen": include_frozen, "report": report}
+        way: dict[str, Any] = {"token": token, "endpoint": endpoint}
+        what: dict[str, Any] = {"include_frozen": include_frozen, "report": report}
         return push(cast("Policy", self), repo, tag=tag, private=private, **what, **way)
 
     @classmethod
@@ -94,8 +94,8 @@ class Shareable:
         from seerkit.hub.client import is_repo
         from seerkit.hub.pull import pull
 
-        way = {"token": token, "endpoint": endpoint}
+        way: dict[str, Any] = {"token": token, "endpoint": endpoint}
         if not Path(path).is_dir() and is_repo(str(path)):
-            trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
+            trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
             return pull(str(path), overrides=overrides, **trusted, **way)
         return load(Path(path), *overrides, **way)

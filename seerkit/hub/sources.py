@@ -116,17 +116,15 @@ def fit(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Te
 
 
 def _published(tensors: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    from seerkit.convert.encoders import clip_text, mae_encoder, r3m_resnet
+    from seerkit.convert.encoders import MAE_LEFT_OUT, clip_text, r3m_resnet
 
-    if tensors.keys() == wanted:
-        return tensors
     if any(name.startswith("transformer.resblocks.") for name in wanted):
         return clip_text(tensors)
-    if "layer1.0.conv1.weight" in wanted:
+    if any("convnet." in name for name in tensors):
         return r3m_resnet(tensors)
-    if "patch_embed.proj.weight" in wanted and not any(re.search(r"\.ls\d\.|reg_token", name) for name in wanted):
-        return mae_encoder(tensors)
-    return {name: t for name, t in tensors.items() if name in wanted or not re.match(r"(head|fc)\.|mask_token$", name)}
+    named = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    beside = re.compile(rf"{MAE_LEFT_OUT}|(head|fc)\..+")  # decoders and classifiers
+    return {name: tensor for name, tensor in named.items() if name in wanted or not beside.fullmatch(name)}
 
 
 def _open_clip(name: str) -> tuple[str, str, str | None]:

@@ -191,7 +191,9 @@ def test_an_encoder_from_a_path_must_travel_along(hub: Loopback, tmp_path: Path)
 
 
 def test_missing_things_are_named(hub: Loopback) -> None:
-    with pytest.raises(HubError, match=rf"{REPO}: recipe\.yaml: no such repository at {hub.address}"):
+    with pytest.raises(
+        HubError, match=rf"{REPO}: recipe\.yaml: no such repository at {hub.address}.*no folder '{REPO}' here"
+    ):
         build_policy(REPO, endpoint=hub.address)
     small_policy("seer_tabletop").push_to_hub(REPO, token=TOKEN, endpoint=hub.address)
     with pytest.raises(HubError, match="at v9: the repository has no such revision"):

@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
-from seerkit import Policy, build_policy
+from seerkit import Policy, build_policy, list_recipes, load_recipe
+from seerkit.camera import Vit
 from seerkit.hub import CheckpointError, FrozenEncodersRandom, load_frozen
 from seerkit.hub.frozen import frozen_modules
 from seerkit.hub.sources import fit, read_source
@@ -92,6 +94,14 @@ def test_the_frozen_modules_of_seer_declare_their_sources() -> None:
     assert frozen_modules(small_policy("seer_tabletop")) == {}
 
 
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_says_where_its_frozen_encoders_come_from(name: str) -> None:
+    with torch.device("meta"):
+        found = frozen_modules(Policy(load_recipe(name)))
+    unsaid = [str(frozen) for frozen in found.values() if frozen.source is None or not frozen.source.fetchable]
+    assert unsaid == [] or "r3m" in name, "R3M alone is not on the Hub"
+
+
 def test_a_trained_encoder_is_not_a_frozen_one() -> None:
     assert frozen_modules(frozen_policy("encoders.image.module.vit.frozen=false")) == {}
 
@@ -142,6 +152,32 @@ def test_what_cannot_be_fetched_is_an_error(hub: Loopback, tmp_path: Path) -> No
         build_policy(recipe_file(tmp_path), fetch=True, endpoint=hub.address)
 
 
+def test_training_does_not_begin_around_a_random_encoder(tmp_path: Path) -> None:
+    from seerkit.cli import app
+
+    words = ["train", recipe_file(tmp_path), "--data", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    with pytest.raises(CheckpointError, match=rf"{VIT} .*random weights.*|random weights: {VIT}.*no connection"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert not (tmp_path / "run").exists()
+    done = CliRunner().invoke(app, [*words, f"{SOURCE}=random"])
+    assert "store" in str(done.exception), "it should have gone on to the data"
+
+
+def test_published_positions_are_brought_to_this_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that can adapt published tensors is asked to."""
+    larger = published()
+    positions = torch.cat([larger["pos_embed"], torch.ones(1, 9, 32)], dim=1)
+    save_file({**larger, "pos_embed": positions}, tmp_path / "larger.safetensors")
+
+    def cut(_: object, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {**tensors, "vit.pos_embed": tensors["vit.pos_embed"][:, :-9].contiguous()}
+
+    with pytest.raises(CheckpointError, match=r"shape +vit\.pos_embed"):
+        build_policy(recipe_file(tmp_path), f"{SOURCE}={tmp_path / 'larger.safetensors'}")
+    monkeypatch.setattr(Vit, "at_this_size", cut, raising=False)
+    assert holds(build_policy(recipe_file(tmp_path), f"{SOURCE}={tmp_path / 'larger.safetensors'}"), larger)
+
+
 def test_a_path_loads_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     save_file(published(), tmp_path / "mae.safetensors")
     torch.save({"model": {**published(), "mask_token": torch.zeros(1, 1, 32)}}, tmp_path / "mae.pth")
@@ -167,7 +203,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
         build_policy(recipe_file(tmp_path), f"{SOURCE}={tmp_path / 'wrong.safetensors'}")
     del weights["cls_token"]
     save_file(weights, tmp_path / "wrong.safetensors")
-    with pytest.raises(CheckpointError, match=r"missing +cls_token"):
+    with pytest.raises(CheckpointError, match=r"missing +vit\.cls_token"):
         build_policy(recipe_file(tmp_path), f"{SOURCE}={tmp_path / 'wrong.safetensors'}")
 
 
