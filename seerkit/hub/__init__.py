@@ -1,6 +1,6 @@
 """Save, load and share policies: recipe, weights, card; where frozen encoders come from; the Hugging Face Hub."""
 
-from seerkit.hub.checkpoint import load, load_strictly, save
+from seerkit.hub.checkpoint import CARD, RECIPE, WEIGHTS, load, load_strictly, save
 from seerkit.hub.client import is_repo
 from seerkit.hub.errors import CheckpointError, HubError
 from seerkit.hub.frozen import FrozenEncodersRandom, load_frozen
@@ -8,6 +8,9 @@ from seerkit.hub.pull import is_checkpoint, pull
 from seerkit.hub.push import push
 
 __all__ = [
+    "CARD",
+    "RECIPE",
+    "WEIGHTS",
     "CheckpointError",
     "FrozenEncodersRandom",
     "HubError",

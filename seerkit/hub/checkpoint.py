@@ -94,9 +94,7 @@ def load(path: Path, *overrides: str, endpoint: str | None = None, token: str | 
             there = sorted(file.name for file in path.iterdir()) if path.is_dir() else "no such folder"
             raise CheckpointError(f"{path} is no checkpoint: it lacks {name!r}; it holds {there}")
     recipe = load_recipe(str(path / RECIPE), *overrides)
-    policy = restore(recipe, path / WEIGHTS, endpoint=endpoint, token=token)
-    policy.checkpoint = path
-    return policy
+    return restore(recipe, path / WEIGHTS, endpoint=endpoint, token=token)
 
 
 def restore(recipe: Recipe, file: Path, *, endpoint: str | None = None, token: str | None = None) -> Policy:
@@ -118,6 +116,7 @@ def restore(recipe: Recipe, file: Path, *, endpoint: str | None = None, token: s
     modules = frozen_modules(policy) if header.left_out else {}
     for name, origin in header.left_out.items():
         _reattach(policy, modules[name], origin, endpoint=endpoint, token=token)
+    policy.checkpoint = file.parent
     return policy
 
 

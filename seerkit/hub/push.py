@@ -101,6 +101,9 @@ def _portable(policy: Policy, *, include_frozen: bool) -> Recipe:
             config[section][name]["source"][inner[0]] = IN_CHECKPOINT
         else:
             config[section][name]["source"] = IN_CHECKPOINT
+    begun = config.get("init_from") or {}
+    if begun.get("checkpoint") and not is_repo(str(begun["checkpoint"])):
+        begun["checkpoint"] = None
     return Recipe(config, policy.recipe.overrides)
 
 

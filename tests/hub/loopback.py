@@ -239,7 +239,7 @@ ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Loopback  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: Loopback
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

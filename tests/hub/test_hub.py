@@ -63,6 +63,7 @@ def test_a_policy_goes_to_the_hub_and_comes_back(hub: Loopback) -> None:
     again = Policy.from_pretrained(REPO, endpoint=hub.address)
     assert same(policy, again)
     assert again.recipe.config == policy.recipe.config
+    assert again.checkpoint is not None
     assert hub.fetched() == ["recipe.yaml", "model.safetensors"]
     assert same(policy, build_policy(REPO, "train.updates=7", endpoint=hub.address))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from typer.testing import CliRunner
 
 from seerkit import Policy, build_policy, list_recipes, load_recipe
@@ -218,6 +218,25 @@ def test_clip_gives_its_text_half() -> None:
     fitted = fit(whole, {f"tower.{name}": torch.empty(2) for name in names})
     assert fitted.keys() == {f"tower.{name}" for name in names}
     assert all(torch.equal(fitted[f"tower.{name}"], text[name]) for name in names)
+
+
+@pytest.mark.slow
+def test_seer_gets_both_encoders_from_where_they_are_published(hub: Loopback, tmp_path: Path) -> None:
+    """CLIP's text tower is as large as it is; open_clip's file holds the image tower, too, in half precision."""
+    policy = small_policy("seer_calvin")
+    tower = policy.encoders["goal"].tower.tower.state_dict()
+    clip = {name: torch.randn_like(tensor).half() for name, tensor in tower.items()}
+    whole = {**clip, "visual.proj": torch.zeros(2), "logit_scale": torch.zeros(())}
+    hub.put("timm/vit_base_patch32_clip_224.openai", {"open_clip_model.safetensors": save(whole)})
+    hub.put(MAE_REPO, {MAE_FILE: published_file()})
+    (tmp_path / "small.yaml").write_text(policy.recipe.yaml())
+    policy = build_policy(str(tmp_path / "small.yaml"), fetch=True, endpoint=hub.address)
+    mine = policy.encoders["goal"].tower.tower.state_dict()
+    assert mine.keys() == clip.keys()
+    assert all(torch.equal(mine[name], clip[name].float()) for name in clip)
+    folder = policy.save_pretrained(tmp_path / "saved")
+    assert (folder / "model.safetensors").stat().st_size < 2 << 20
+    assert same(policy, Policy.from_pretrained(folder))
 
 
 # -- checkpoints ----------------------------------------------------------------------------------------------------
