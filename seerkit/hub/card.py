@@ -91,11 +91,12 @@ def _front(policy: Policy, repo: str | None, report: Mapping[str, Any] | None) -
 
     meta = policy.recipe.config["meta"]
     name = (repo or meta["name"]).rpartition("/")[2]
+    known = (meta.get("benchmark"), (policy.recipe.config.get("data") or {}).get("dataset"))
     data = ModelCardData(
         library_name="seerkit",
         pipeline_tag="robotics",
         license=str(meta.get("license") or LICENSE),
-        tags=["robotics", "seerkit", meta["name"], *([meta["benchmark"]] if meta.get("benchmark") else [])],
+        tags=[*dict.fromkeys(["robotics", "seerkit", meta["name"], *filter(None, known)])],
         model_name=name if report else None,
         eval_results=[_result(policy, row, report) for row in results(report)] if report else None,
     )

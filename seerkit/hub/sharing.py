@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from seerkit.hub.errors import CheckpointError
+
 if TYPE_CHECKING:
     from seerkit.hub.frozen import Origin
     from seerkit.policy import Policy
@@ -98,4 +100,6 @@ class Shareable:
         if not Path(path).is_dir() and is_repo(str(path)):
             trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
             return pull(str(path), overrides=overrides, **trusted, **way)
+        if revision is not None:
+            raise CheckpointError(f"revision={revision!r} is of a repository on the Hub; {str(path)!r} is none")
         return load(Path(path), *overrides, **way)

@@ -67,9 +67,10 @@ class Source:
         if not self.fetchable:
             return None
         repo, file, revision = self.place()
-        if download:
-            return fetch(repo, file, revision=revision, endpoint=endpoint, token=token)[0]
-        return cached(repo, file, revision=revision)
+        path = cached(repo, file, revision=revision)
+        if path is None and download:
+            path, _ = fetch(repo, file, revision=revision, endpoint=endpoint, token=token)
+        return path
 
 
 def read_source(text: object) -> Source:

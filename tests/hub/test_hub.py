@@ -96,6 +96,7 @@ def test_the_card_says_what_the_policy_is_and_how_well_it_does(hub: Loopback, tm
     card = ModelCard(hub.files(REPO)["README.md"].decode())
     assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == ("seerkit", "robotics", "apache-2.0")
     assert card.data.model_name == "reach"
+    assert card.data.tags == ["robotics", "seerkit", "seer_tabletop", "tabletop"]
     results = {result.dataset_name: result for result in card.data.eval_results or []}
     assert {task: result.metric_value for task, result in results.items()} == {"Reach": 0.8, "Push": 0.3}
     assert results["Reach"].metric_type == "success_rate"
@@ -199,6 +200,8 @@ def test_missing_things_are_named(hub: Loopback) -> None:
     small_policy("seer_tabletop").push_to_hub(REPO, token=TOKEN, endpoint=hub.address)
     with pytest.raises(HubError, match="at v9: the repository has no such revision"):
         Policy.from_pretrained(REPO, revision="v9", endpoint=hub.address)
+    with pytest.raises(CheckpointError, match="revision='v1' is of a repository"):
+        Policy.from_pretrained(".", revision="v1")
     files = hub.files(REPO)
     hub.put("ada/half", {"recipe.yaml": files["recipe.yaml"]})
     with pytest.raises(HubError, match=r"model\.safetensors.*no such file"):

@@ -288,10 +288,16 @@ def test_nothing_is_lost(hub: Loopback, tmp_path: Path) -> None:
             policy.save_pretrained(tmp_path / name, frozen=False)
 
 
-def test_another_encoder_is_noticed_and_a_path_helps(hub: Loopback, tmp_path: Path) -> None:
+def test_another_encoder_is_noticed_and_a_path_helps(
+    hub: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
     policy = fetched(hub, tmp_path)
     folder = policy.save_pretrained(tmp_path / "saved")
     hub.put(MAE_REPO, {MAE_FILE: published_file(seed=1)})
+    assert same(policy, Policy.from_pretrained(folder, endpoint=hub.address)), "what was fetched before still serves"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(CheckpointError, match=f"other weights than the checkpoint was trained with.*{SOURCE}=PATH"):
         Policy.from_pretrained(folder, endpoint=hub.address)
     save_file(published(), tmp_path / "mae.safetensors")
