@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from seerkit import cli_hub
 from seerkit.cli_convert import convert
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
@@ -104,7 +105,7 @@ def collect(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file or a checkpoint")],
+    recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file, a checkpoint, or user/repo on the Hub")],
     data: Annotated[Path, typer.Option(help="the store to learn from")],
     out: Annotated[Path, typer.Option(help="the run's folder: checkpoints, metrics.jsonl, tensorboard")],
     overrides: Overrides = None,
@@ -115,13 +116,14 @@ def train(
     import torch
 
     from seerkit.cli_init import begin
+    from seerkit.hub import is_checkpoint
     from seerkit.policy import build_policy
     from seerkit.train.loop import train as run
 
-    if not Path(recipe).is_dir():
+    if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
-    policy = build_policy(recipe, *(overrides or []))
-    if not Path(recipe).is_dir():
+    policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
+    if not is_checkpoint(recipe):
         begin(policy, out, console)
     result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
@@ -130,9 +132,13 @@ def train(
     console.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
 
 
+push = app.command()(cli_hub.push)
+fetch = app.command()(cli_hub.fetch)
+
+
 @app.command(name="eval")
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint")],
+    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
     env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
     episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
     out: Annotated[Path | None, typer.Option(help="where the report goes; into the run by default")] = None,

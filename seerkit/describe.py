@@ -98,8 +98,8 @@ def make_index() -> dict[str, Row]:
 
 
 def structure(recipe: Recipe) -> str:
-    """Return sha256 over the sections of a recipe that decide what is built."""
-    body = {key: recipe.config.get(key) for key in SECTIONS}
+    """Return sha256 over the sections of a recipe that decide what is built; not where frozen weights come from."""
+    body = {key: _without_source(recipe.config.get(key)) for key in SECTIONS}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
@@ -152,6 +152,13 @@ def write_cards() -> Path:
         partial.rename(path)
         _package_cards.cache_clear()
     return path
+
+
+def _without_source(section: Any) -> Any:  # noqa: ANN401 - any section of a recipe
+    if not isinstance(section, dict):
+        return section
+    parts = section.items()
+    return {k: {i: v for i, v in p.items() if i != "source"} if isinstance(p, dict) else p for k, p in parts}
 
 
 def _modules(policy: Any) -> dict[str, Any]:  # noqa: ANN401 - a Policy, not imported here

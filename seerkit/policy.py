@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from seerkit import keys
 from seerkit.assemble import assemble, bind
 from seerkit.freeze import freeze
+from seerkit.hub.sharing import Shareable
 from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seerkit.agent import Agent
 
 
-class Policy(nn.Module):
+class Policy(Shareable, nn.Module):
     """Parts assembled by a recipe: trains, rolls out, foresees, and is saved with everything it needs.
 
     Args:
@@ -40,6 +40,7 @@ class Policy(nn.Module):
         super().__init__()
         config = recipe.config
         self.recipe = recipe
+        self.origins, self.checkpoint = {}, None  # see `Shareable`
         self.layout = make_layout(config["layout"])
         self.cameras = tuple(config["cameras"])
         self.steps: int = config["steps"]
@@ -256,34 +257,29 @@ class Policy(nn.Module):
             td = self.stages[name](td)
         return td
 
-    # -- saving -------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, path: str | Path) -> Path:
-        """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing."""
-        from seerkit.hub import save
+def build_policy(
+    name: str,
+    *overrides: str,
+    fetch: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+    trust_remote_code: bool = False,
+) -> Policy:
+    """Build a policy from a recipe, or load one from a checkpoint or the Hub.
 
-        return save(self, Path(path))
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path, *overrides: str) -> Policy:
-        """Build a policy from a folder that `save_pretrained` wrote; loading is strict.
-
-        Args:
-            path: the folder.
-            overrides: ``some.key=value`` changes to its recipe, such as ``train.lr=1e-4``; the weights must still fit.
-        """
-        from seerkit.hub import load
-
-        return load(Path(path), *overrides)
-
-
-def build_policy(name: str, *overrides: str) -> Policy:
-    """Build a policy from a recipe, or load one from a checkpoint.
+    A recipe's frozen encoders get their weights from its ``source:`` as far as those are at hand; a warning says,
+    once, which stay random.
 
     Args:
-        name: a recipe (`list_recipes`), a recipe file, or the folder of a checkpoint.
-        overrides: ``group=option`` or ``some.key=value``; a checkpoint takes only the latter, and its weights must
-            still fit.
+        name: a recipe (`list_recipes`), a recipe file, the folder of a checkpoint, or ``user/repo`` on the Hub.
+        overrides: ``group=option`` or ``some.key=value``; a checkpoint takes only the latter, and must still fit.
+        fetch: whether to download a recipe's frozen encoders, too; then none stays random.
+        revision: see `Policy.from_pretrained`, as for the following.
+        token: for the Hub.
+        endpoint: of the Hub.
+        trust_remote_code: whether to build what is not seerkit's.
 
     Raises:
         RecipeError: if there is no such recipe, component or key; names the nearest.
@@ -293,6 +289,11 @@ def build_policy(name: str, *overrides: str) -> Policy:
         >>> [*policy.layout.queries]
         ['action']
     """
-    if Path(name).is_dir():
-        return Policy.from_pretrained(name, *overrides)
-    return Policy(load_recipe(name, *overrides))
+    from seerkit.hub import is_checkpoint, load_frozen
+
+    if is_checkpoint(name):
+        trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
+        return Policy.from_pretrained(name, *overrides, token=token, endpoint=endpoint, **trusted)
+    policy = Policy(load_recipe(name, *overrides))
+    load_frozen(policy, download=fetch, token=token, endpoint=endpoint)
+    return policy

@@ -3,9 +3,16 @@
 import importlib.util
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# read by huggingface_hub when it is imported: nothing comes from the user's cache, nothing goes out
+HF_HOME = tempfile.TemporaryDirectory(prefix="seerkit-hf-")
+os.environ["HF_HOME"] = HF_HOME.name
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nobody answers there
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

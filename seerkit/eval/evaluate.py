@@ -206,7 +206,7 @@ def _load(policy: "Policy | str | Path") -> "Policy":
         return policy
     from seerkit.policy import build_policy
 
-    return build_policy(str(policy))
+    return build_policy(str(policy), fetch=True)  # no evaluation with a frozen encoder that is random by accident
 
 
 def _checkpoint(policy: "Policy | str | Path") -> Path | None:

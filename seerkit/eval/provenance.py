@@ -9,11 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seerkit.fingerprint import weights_hash
 from seerkit.recipe import foresight_ahead
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from seerkit.policy import Policy
 
 PACKAGES = (
@@ -128,21 +127,6 @@ def machine() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if cuda else None,
     }
-
-
-def weights_hash(weights: Mapping[str, "Tensor"]) -> str:
-    """Return sha256 over names, types, shapes and bytes of all tensors in order of their names.
-
-    It depends on neither the file format nor the device.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str | None:

@@ -84,7 +84,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("seerkit.hub.save_file", fail)
+    monkeypatch.setattr("seerkit.hub.checkpoint.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         policy.save_pretrained(tmp_path / "checkpoint")
     assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == before

@@ -1,0 +1,227 @@
+"""Save and load policies as folders: recipe, weights, card."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seerkit.data.files import fresh_folder
+from seerkit.fingerprint import weights_hash
+from seerkit.hub.card import write_card
+from seerkit.hub.errors import CheckpointError, HubError
+from seerkit.hub.frozen import Frozen, Origin, attach, differences, frozen_modules
+from seerkit.hub.sources import read_source
+from seerkit.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+
+RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "README.md"
+LEFT_OUT = "frozen"
+"""Under which name the weights' metadata says what was left out, whence it comes, and its fingerprint."""
+HEADER_LIMIT = 16 << 20
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A tensor as a file's header has it."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file of weights promises to hold, and what it says was left out."""
+
+    tensors: Mapping[str, Promised]
+    left_out: Mapping[str, Origin]
+
+
+def save(policy: Policy, path: Path, *, frozen: bool | None = None, recipe: Recipe | None = None) -> Path:
+    """Write a policy into the folder ``path``, so that it is whole or absent.
+
+    Args:
+        policy: what to save.
+        path: the folder; replaced if there is one.
+        frozen: whether the frozen encoders' weights are written, too. By default those are left out that came from
+            where everybody can fetch them and have not changed since.
+        recipe: what ``recipe.yaml`` says; the policy's own if not given.
+
+    Raises:
+        CheckpointError: with ``frozen=False``, if a frozen encoder could not be had again.
+    """
+    left = _to_leave_out(policy, frozen)
+    weights = {key: t for key, t in policy.state_dict().items() if not _inside(key, left)}
+    metadata = {"format": "pt", LEFT_OUT: json.dumps({name: _plain(origin) for name, origin in left.items()})}
+    with fresh_folder(path, replace=True) as draft:
+        (draft / RECIPE).write_text((recipe or policy.recipe).yaml(), encoding="utf-8")
+        save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, draft / WEIGHTS, metadata)
+        (draft / CARD).write_text(write_card(policy, left_out=left), encoding="utf-8")
+    return path
+
+
+def load(path: Path, *overrides: str, endpoint: str | None = None, token: str | None = None) -> Policy:
+    """Build the policy of a folder and load its weights, strictly; encoders that were left out come from their source.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged, tensors are missing, unexpected, of another shape or type, or
+            an encoder that was left out cannot be had or is another one.
+    """
+    for name in (RECIPE, WEIGHTS):
+        if not (path / name).is_file():
+            there = sorted(file.name for file in path.iterdir()) if path.is_dir() else "no such folder"
+            raise CheckpointError(f"{path} is no checkpoint: it lacks {name!r}; it holds {there}")
+    recipe = load_recipe(str(path / RECIPE), *overrides)
+    return restore(recipe, path / WEIGHTS, endpoint=endpoint, token=token)
+
+
+def restore(recipe: Recipe, file: Path, *, endpoint: str | None = None, token: str | None = None) -> Policy:
+    """Build the policy of a recipe and load a file of weights into it, strictly.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    from seerkit.policy import Policy
+
+    header = read_header(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        policy = Policy(recipe)
+    check_header(policy, header, source=str(file))
+    state = policy.state_dict()
+    for name, tensor in load_file(file).items():
+        state[name].copy_(tensor)
+    modules = frozen_modules(policy) if header.left_out else {}
+    for name, origin in header.left_out.items():
+        _reattach(policy, modules[name], origin, endpoint=endpoint, token=token)
+    policy.checkpoint = file.parent
+    return policy
+
+
+def read_header(file: Path) -> Header:
+    """Read names, shapes and types of a ``.safetensors`` file, and what was left out; no tensor is loaded.
+
+    Raises:
+        CheckpointError: if it is no such file, is cut off, or has an absurdly long header.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    size = file.stat().st_size
+    if not 2 <= length <= min(HEADER_LIMIT, size - 8):
+        raise CheckpointError(
+            f"{file} is damaged or no .safetensors file: its {size:,} bytes announce a header of {length:,}; "
+            f"at most {HEADER_LIMIT:,} are read"
+        )
+    try:
+        with safe_open(file, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+            promised = {
+                name: Promised(tuple(s.get_shape()), DTYPES.get(str(s.get_dtype()), str(s.get_dtype())))
+                for name, s in slices.items()
+            }
+            metadata = opened.metadata() or {}
+    except (SafetensorError, ValueError, OverflowError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or no .safetensors file: {error}") from error
+    return Header(promised, _read_left_out(metadata.get(LEFT_OUT, "{}"), file))
+
+
+def check_header(policy: Policy, header: Header, *, source: str) -> None:
+    """Compare what a file promises with what a policy has, before any of it is loaded.
+
+    Raises:
+        CheckpointError: with a table of what differs.
+    """
+    if header.left_out:
+        there = frozen_modules(policy)
+        if unknown := sorted(header.left_out.keys() - there.keys()):
+            raise CheckpointError(f"{source} leaves out {unknown}; this recipe's frozen modules: {sorted(there)}")
+    expected = {key: t for key, t in policy.state_dict().items() if not _inside(key, header.left_out)}
+    if rows := differences(expected, header.tensors):
+        raise CheckpointError(f"{source} does not fit recipe {policy.recipe.name!r}:\n" + "\n".join(rows))
+
+
+def load_strictly(policy: Policy, weights: dict[str, Tensor], *, source: str) -> None:
+    """Copy ``weights`` into the policy; every tensor must be there, expected, and of the right shape and type.
+
+    Raises:
+        CheckpointError: with a table of what differs.
+    """
+    if rows := differences(policy.state_dict(), weights):
+        raise CheckpointError(f"{source} does not fit recipe {policy.recipe.name!r}:\n" + "\n".join(rows))
+    policy.load_state_dict(weights)
+
+
+def _to_leave_out(policy: Policy, frozen: bool | None) -> dict[str, Origin]:
+    if frozen:
+        return {}
+    left, kept = {}, []
+    for name, module in frozen_modules(policy).items():
+        origin = policy.origins.get(name)
+        fetchable = module.source is not None and module.source.fetchable
+        if origin and fetchable and origin.sha256 == weights_hash(module.module.state_dict()):
+            left[name] = origin
+        else:
+            kept.append(str(module))
+    if kept and frozen is False:
+        raise CheckpointError(
+            f"frozen=False would lose weights: {', '.join(kept)} did not come, as they are, from where they can be "
+            "fetched again; leave the argument out or say frozen=True"
+        )
+    return left
+
+
+def _reattach(policy: Policy, frozen: Frozen, origin: Origin, *, endpoint: str | None, token: str | None) -> None:
+    """Load a module that the checkpoint left out, and make sure that it is the one it was trained with."""
+    way_out = f"name a file that holds it: {frozen.override}=PATH"
+    try:
+        done = attach(policy, frozen, download=True, endpoint=endpoint, token=token)
+    except HubError as error:
+        raise CheckpointError(f"the checkpoint leaves out {frozen}, which cannot be had: {error}; {way_out}") from error
+    if not done:
+        raise CheckpointError(f"the checkpoint leaves out {frozen.name}, from {origin.source}; {way_out}")
+    if policy.origins[frozen.name].sha256 != origin.sha256:
+        raise CheckpointError(
+            f"{frozen} holds other weights than the checkpoint was trained with, which came from {origin.source}: "
+            f"expected fingerprint {origin.sha256[:12]}, found {policy.origins[frozen.name].sha256[:12]}; {way_out}"
+        )
+
+
+def _read_left_out(text: str, file: Path) -> dict[str, Origin]:
+    try:
+        rows: Any = json.loads(text)
+        left = {str(name): Origin(str(row["source"]), str(row["sha256"])) for name, row in rows.items()}
+        for origin in left.values():
+            read_source(origin.source)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file}: its metadata {LEFT_OUT!r} is not readable: {error!r:.200}") from error
+    return left
+
+
+def _plain(origin: Origin) -> dict[str, str]:
+    return {"source": origin.source, "sha256": origin.sha256}
+
+
+def _inside(key: str, modules: Mapping[str, Any]) -> bool:
+    return any(key.startswith(f"{name}.") for name in modules)
