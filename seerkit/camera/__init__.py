@@ -1,9 +1,22 @@
 """Camera encoders: raw frames to image tokens."""
 
 from seerkit.camera.conv_vit import ConvVit
+from seerkit.camera.depth import DepthPatches
+from seerkit.camera.frozen_features import FrozenFeatures
 from seerkit.camera.pixels import Pixels, PixelsAndFuture
 from seerkit.camera.resize import resize_crop
+from seerkit.camera.timm_encoder import TimmEncoder
 from seerkit.camera.tokens import CameraTokens
 from seerkit.camera.vit import Vit
 
-__all__ = ["CameraTokens", "ConvVit", "Pixels", "PixelsAndFuture", "Vit", "resize_crop"]
+__all__ = [
+    "CameraTokens",
+    "ConvVit",
+    "DepthPatches",
+    "FrozenFeatures",
+    "Pixels",
+    "PixelsAndFuture",
+    "TimmEncoder",
+    "Vit",
+    "resize_crop",
+]

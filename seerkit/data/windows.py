@@ -30,9 +30,10 @@ class Windows:
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
         episodes: which episodes, by index; all if not given.
+        depth: whether to give depth frames, too.
 
     Raises:
-        StoreError: the store lacks a camera, or no episode is left.
+        StoreError: the store lacks a camera or depth, or no episode is left.
         ValueError: a length is out of range.
     """
 
@@ -45,12 +46,16 @@ class Windows:
         ahead: int,
         cameras: Collection[str] | None = None,
         episodes: Sequence[int] | None = None,
+        depth: bool = False,
     ) -> None:
         if steps < 1 or chunk < 1 or ahead < 0:
             raise ValueError(f"steps and chunk must be at least 1 and ahead at least 0, got {(steps, chunk, ahead)}")
         self.store, self.steps, self.chunk, self.ahead = store, steps, chunk, ahead
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
+        if depth and not store.depth:
+            raise StoreError(f"{store.path} holds no depth; record a store that does: seerkit collect ... --depth")
+        self.depth = depth
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
         if not self.episodes:
             raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
@@ -70,7 +75,7 @@ class Windows:
         Shape:
             index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
             returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
-                `ACTION_IS_PAD`, `FUTURE_IS_PAD` and `INSTRUCTION`. Frames stay uint8 at their own size.
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD` and `INSTRUCTION`, with depth also `DEPTH` and `FUTURE_DEPTH`. Frames stay uint8 at their own size.
 
         Raises:
             IndexError: a number is out of range.
@@ -89,9 +94,13 @@ class Windows:
         batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
         future = start[:, None] + self.steps + torch.arange(self.ahead)
         for name in self.cameras:
-            batch[keys.under(keys.IMAGE, name)] = _pick(self.store.frames[name], step.minimum(end - 1))
-            if self.ahead:
-                batch[keys.under(keys.FUTURE, name)] = _pick(self.store.frames[name], future.minimum(end - 1))
+            kinds = [(self.store.frames[name], keys.IMAGE, keys.FUTURE)]
+            if self.depth:
+                kinds.append((self.store.depth[name], keys.DEPTH, keys.FUTURE_DEPTH))
+            for frames, now, later in kinds:
+                batch[keys.under(now, name)] = _pick(frames, step.minimum(end - 1))
+                if self.ahead:
+                    batch[keys.under(later, name)] = _pick(frames, future.minimum(end - 1))
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch

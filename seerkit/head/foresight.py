@@ -24,17 +24,29 @@ class ForesightHead(nn.Module):
         patch: side of a patch in pixels.
         depth: ViT blocks.
         heads: attention heads; the official Seer uses 16 at every size.
+        channels: numbers per pixel; 1 for depth.
+        outputs: numbers per patch where a patch is no picture, such as the size of a feature; ``channels * patch**2``
+            if not given.
 
     Shape:
         hidden: ``(B, T, cameras * n, dim)`` with ``n`` a square number.
-        returns: one ``(B, T, P, 3 * patch**2)`` per camera, ``P`` patches row by row.
+        returns: one ``(B, T, P, outputs)`` per camera, ``P`` patches row by row.
 
     Raises:
         ValueError: if tokens or patches do not form square grids.
     """
 
     def __init__(
-        self, *, cameras: Sequence[str], dim: int, image_size: int, patch: int, depth: int = 2, heads: int = 16
+        self,
+        *,
+        cameras: Sequence[str],
+        dim: int,
+        image_size: int,
+        patch: int,
+        depth: int = 2,
+        heads: int = 16,
+        channels: int = 3,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         ensure_torchvision()
@@ -47,7 +59,7 @@ class ForesightHead(nn.Module):
         for block in self.blocks:
             block.norm1.eps = block.norm2.eps = 1e-5  # pyright: ignore
         self.norm = nn.LayerNorm(dim)
-        self.pixels = nn.Linear(dim, 3 * patch**2)
+        self.pixels = nn.Linear(dim, outputs or channels * patch**2)
         self.place: Tensor
         self.register_buffer("place", grid_positions(self.patches, dim), persistent=False)
         xavier(self)

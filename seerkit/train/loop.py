@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from seerkit.data.sampler import Sampler
-from seerkit.data.store import Store
+from seerkit.data.store import Store, StoreError
 from seerkit.data.windows import Windows, split_episodes
-from seerkit.recipe import foresight_ahead
+from seerkit.recipe import foresight_ahead, foresight_target
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
@@ -104,6 +104,7 @@ class _Run:
     ) -> None:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+        cut["depth"] = _reads_depth(config, store)
         self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
@@ -232,6 +233,18 @@ class _StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (Python's signature)
         self.asked = True
         signal.signal(number, self._before[number])
+
+
+def _reads_depth(config: dict[str, Any], store: Store) -> bool:
+    """Say whether a recipe learns from depth, and make sure that the store has it."""
+    if foresight_target(config) != "depth":
+        return False
+    if not store.conventions.depth:
+        raise StoreError(
+            f"recipe {config['meta']['name']!r} foresees depth, but the store {store.path} holds none; record one with "
+            "`seerkit collect ... --depth`, or choose another foresight"
+        )
+    return True
 
 
 def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
