@@ -5,6 +5,7 @@ from seerkit.camera.depth import DepthPatches
 from seerkit.camera.frozen_features import FrozenFeatures
 from seerkit.camera.pixels import Pixels, PixelsAndFuture
 from seerkit.camera.resize import resize_crop
+from seerkit.camera.tensor_pixels import TensorPixels
 from seerkit.camera.timm_encoder import TimmEncoder
 from seerkit.camera.tokens import CameraTokens
 from seerkit.camera.vit import Vit
@@ -16,6 +17,7 @@ __all__ = [
     "FrozenFeatures",
     "Pixels",
     "PixelsAndFuture",
+    "TensorPixels",
     "TimmEncoder",
     "Vit",
     "resize_crop",

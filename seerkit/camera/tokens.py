@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from seerkit.initialise import xavier
+from seerkit.initialise import Start, begin
 
 
 class CameraTokens(nn.Module):
@@ -22,6 +22,7 @@ class CameraTokens(nn.Module):
             ``None`` drops the patches: no image tokens, summaries only.
         width: feature size of ``vit``.
         dim: width of the trunk.
+        start: how the projections start, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
         pixels: one ``(B, T, 3, S, S)`` per camera.
@@ -39,6 +40,7 @@ class CameraTokens(nn.Module):
         resample: nn.Module | Mapping[str, nn.Module] | None,
         width: int,
         dim: int,
+        start: Start = "xavier",
     ) -> None:
         super().__init__()
         self.cameras = tuple(cameras)
@@ -49,8 +51,8 @@ class CameraTokens(nn.Module):
         patched = () if resample is None else self.cameras
         self.image = nn.ModuleDict({name: nn.Linear(width, dim) for name in patched})
         self.summary = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
-        xavier(self.image)
-        xavier(self.summary)
+        begin(self.image, start)
+        begin(self.summary, start)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, Tensor]:
         if len(pixels) != len(self.cameras):
