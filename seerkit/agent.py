@@ -121,7 +121,9 @@ class Agent:
         fresh = carry.is_init
         encoded = policy.encode(td, goal=False)
         self._remember(encoded, self._encode_goal(sentences))
-        heads = [name for name in policy.heads if name == "action" or (foresee and policy.pictures and name == "foresight")]
+        heads = [
+            name for name in policy.heads if name == "action" or (foresee and policy.pictures and name == "foresight")
+        ]
         out = self._read(heads)
         chunk = out[keys.CHUNK][:, 0]
         chunk = torch.cat([chunk[..., :-1], chunk[..., -1:].sigmoid()], dim=-1)

@@ -72,7 +72,7 @@ def recipe(
 
 
 @app.command()
-def collect(
+def collect(  # noqa: PLR0913 - options of a command, each with its own name on the command line
     env: Annotated[str, typer.Argument(help="a task (Reach) or a gymnasium id")],
     out: Annotated[Path, typer.Option(help="where the store will be; must not exist")],
     episodes: Annotated[int, typer.Option(min=1)] = 100,

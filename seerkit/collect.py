@@ -244,7 +244,9 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
         depth = "depth" in space.spaces
-        return Conventions(cameras=cameras, frame_rate=rate, depth=depth), dataclasses.replace(recording, horizon=horizon)
+        return Conventions(cameras=cameras, frame_rate=rate, depth=depth), dataclasses.replace(
+            recording, horizon=horizon
+        )
     finally:
         env.close()
 

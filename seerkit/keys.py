@@ -70,7 +70,7 @@ TARGET_PIXELS: Final = ("target", "pixels")
 """Followed by the camera's name: float32 ``(B, T, 3, S, S)``, the frame ``F`` steps after each step, as `PIXELS`."""
 
 TARGET_FEATURES: Final = ("target", "features")
-"""Followed by the camera's name: float32 ``(B, T, P, W)``, a frozen encoder's patches of the frame ``F`` steps later."""
+"""Followed by the camera's name: float32 ``(B, T, P, W)``, a frozen encoder's patches ``F`` steps after each step."""
 
 TARGET_DEPTH: Final = ("target", "depth")
 """Followed by the camera's name: float32 ``(B, T, P, p * p)``, metres of the frame ``F`` steps later, 0 = unknown."""
@@ -85,8 +85,8 @@ CHUNK: Final = ("vla_action", "chunk")
 """float32 ``(B, T, K, A)``: predicted arm motion (1 is the largest step) and a gripper logit (> 0: open)."""
 
 FORESIGHT: Final = ("foresight",)
-"""Followed by the camera's name: float32 ``(B, T, P, N)``, predicted patches of the frame ``F`` steps ahead: pixels, log
-metres of depth, or features."""
+"""Followed by the camera's name: float32 ``(B, T, P, N)``, predicted patches of the frame ``F`` steps ahead: pixels,
+log metres of depth, or features."""
 
 ACTION: Final = "action"
 """float32 ``(B, A)``: what is executed now; the arm as the head gave it, gripper exactly +1 (open) or -1 (close)."""

@@ -62,12 +62,15 @@ class TimmEncoder(nn.Module):
         return torch.cat([summary, patches], dim=1)
 
     def at_this_size(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Bring published tensors, named as below ``model``, to this image size: timm resamples the positions.
+        """Bring published tensors, named as this module's own, to this image size: timm resamples the positions.
 
         DINOv2 was trained at 518 pixels; at 224 its 37 x 37 positions become 16 x 16, which is what DINOv2 itself does.
         """
         adapt = getattr(import_module(type(self.model).__module__), "checkpoint_filter_fn", None)
-        return dict(tensors) if adapt is None else adapt(dict(tensors), self.model)
+        if adapt is None:
+            return dict(tensors)
+        adapted = adapt({name.removeprefix("model."): value for name, value in tensors.items()}, self.model)
+        return {f"model.{name}": value for name, value in adapted.items()}
 
 
 def _create(name: str, image_size: int) -> Any:  # noqa: ANN401 - timm's architectures share no base class

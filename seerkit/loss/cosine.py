@@ -44,8 +44,8 @@ def cosines(*features: Tensor) -> Tensor:
     for said, true in zip(features[:half], features[half:], strict=True):
         if said.shape != true.shape:
             raise ValueError(
-                f"expected predictions (B, T, P, W) of the target's shape {tuple(true.shape)}, got {tuple(said.shape)}: "
-                "image_size, patch and outputs of the foresight head must be those of the target encoder"
+                f"expected predictions of the target's shape (B, T, P, W) = {tuple(true.shape)}, got "
+                f"{tuple(said.shape)}: image_size, patch and outputs of the head must be those of the target encoder"
             )
     pairs = zip(features[:half], features[half:], strict=True)
     return torch.stack([functional.cosine_similarity(*pair, dim=-1).mean(dim=-1) for pair in pairs])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ def unseen(policy: Policy | nn.Module) -> str:
     return kind if kind in METRICS else ""
 
 
+@torch.no_grad()
 def foreseen_sums(policy: Policy, batch: TensorDictBase, *, kind: str) -> dict[str, float]:
     """Add up the metric of foresight and of a copy over the frames that exist, and count these, per camera.
 
