@@ -113,8 +113,8 @@ def collect(
         seed: first reset seed; demonstrations use seeds below 1,000,000, evaluation those above.
         workers: processes; one per available core if not given. 1 records in this process.
         recording: noise, random starts, goal switches.
-        env_options: passed on to the env, such as ``image_size``; an env that measures depth (the twin with
-            ``look={"depth": True}``) has it stored.
+        env_options: passed on to the env, such as ``image_size`` or ``state``; an env that measures depth (the twin
+            with ``look={"depth": True}``) has it stored.
         progress: whether to draw a progress bar (on stderr).
 
     Raises:
@@ -243,10 +243,9 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
-        depth = "depth" in space.spaces
-        return Conventions(cameras=cameras, frame_rate=rate, depth=depth), dataclasses.replace(
-            recording, horizon=horizon
-        )
+        said = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
+        conventions = Conventions(cameras=cameras, frame_rate=rate, depth="depth" in space.spaces, **said)
+        return conventions, dataclasses.replace(recording, horizon=horizon)
     finally:
         env.close()
 

@@ -3,6 +3,7 @@
 from seerkit.camera.conv_vit import ConvVit
 from seerkit.camera.depth import DepthPatches
 from seerkit.camera.frozen_features import FrozenFeatures
+from seerkit.camera.one_frame import OneFrame
 from seerkit.camera.pixels import Pixels, PixelsAndFuture
 from seerkit.camera.resize import resize_crop
 from seerkit.camera.tensor_pixels import TensorPixels
@@ -15,6 +16,7 @@ __all__ = [
     "ConvVit",
     "DepthPatches",
     "FrozenFeatures",
+    "OneFrame",
     "Pixels",
     "PixelsAndFuture",
     "TensorPixels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Collection, Sequence
 
@@ -14,6 +15,9 @@ from seerkit import keys
 from seerkit.data.sampler import permute
 from seerkit.data.store import Store, StoreError
 
+GOALS = ("image", "state")
+"""What the end of an episode can be remembered by."""
+
 
 class Windows:
     """Number every window of a store and gather batches of them.
@@ -23,6 +27,9 @@ class Windows:
     frames of an episode.) What lies beyond the end repeats the last step and is marked: an action in `ACTION_IS_PAD`,
     a frame to be foreseen in `FUTURE_IS_PAD`. An episode shorter than a window is padded the same way.
 
+    A goal is chosen in hindsight: every window of an episode is given the episode's last frames or last state as what
+    was to be reached, whatever the demonstrator had in mind (Kaelbling, 1993; Andrychowicz et al., 2017).
+
     Args:
         store: the recorded episodes.
         steps: history length ``T``.
@@ -30,11 +37,11 @@ class Windows:
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
         episodes: which episodes, by index; all if not given.
-        depth: whether to give depth frames, too.
+        goal: which goals to add: ``"image"``, ``"state"``.
 
     Raises:
-        StoreError: the store lacks a camera or depth, or no episode is left.
-        ValueError: a length is out of range.
+        StoreError: the store lacks a camera, or no episode is left.
+        ValueError: a length is out of range, or a goal is unknown.
     """
 
     def __init__(
@@ -46,16 +53,18 @@ class Windows:
         ahead: int,
         cameras: Collection[str] | None = None,
         episodes: Sequence[int] | None = None,
-        depth: bool = False,
+        goal: Collection[str] = (),
     ) -> None:
         if steps < 1 or chunk < 1 or ahead < 0:
             raise ValueError(f"steps and chunk must be at least 1 and ahead at least 0, got {(steps, chunk, ahead)}")
         self.store, self.steps, self.chunk, self.ahead = store, steps, chunk, ahead
+        unknown = sorted({*goal} - {*GOALS})
+        if unknown:
+            raise ValueError(f"a goal is one of {GOALS}, got {unknown}")
+        self.goal = tuple(goal)
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
-        if depth and not store.depth:
-            raise StoreError(f"{store.path} holds no depth; record a store that does: seerkit collect ... --depth")
-        self.depth = depth
+        self.depth = False
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
         if not self.episodes:
             raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
@@ -69,13 +78,27 @@ class Windows:
     def __len__(self) -> int:
         return int(self._until[-1])
 
+    def with_depth(self) -> Windows:
+        """Return the same windows, giving depth frames, too.
+
+        Raises:
+            StoreError: the store holds none.
+        """
+        if not self.store.depth:
+            path = self.store.path
+            raise StoreError(f"{path} holds no depth; record a store that does: seerkit collect ... --depth")
+        deep = copy.copy(self)
+        deep.depth = True
+        return deep
+
     def gather(self, index: Tensor) -> TensorDict:
         """Copy a batch of windows out of the store.
 
         Shape:
             index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
             returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
-                `ACTION_IS_PAD`, `FUTURE_IS_PAD` and `INSTRUCTION`, with depth also `DEPTH` and `FUTURE_DEPTH`. Frames stay uint8 at their own size.
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE`, `GOAL_STATE` and, of windows
+                `with_depth`, `DEPTH` and `FUTURE_DEPTH`. Frames stay as they are stored.
 
         Raises:
             IndexError: a number is out of range.
@@ -101,6 +124,10 @@ class Windows:
                 batch[keys.under(now, name)] = _pick(frames, step.minimum(end - 1))
                 if self.ahead:
                     batch[keys.under(later, name)] = _pick(frames, future.minimum(end - 1))
+            if "image" in self.goal:
+                batch[keys.under(keys.GOAL_IMAGE, name)] = _pick(self.store.frames[name], end[:, 0] - 1)
+        if "state" in self.goal:
+            batch[keys.GOAL_STATE] = self.store.state[end[:, 0] - 1]
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -104,8 +104,8 @@ class _Run:
     ) -> None:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
-        cut["depth"] = _reads_depth(config, store)
-        self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept)
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
+        self.windows = _deep(Windows(store, **cut, episodes=kept), config)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -114,7 +114,7 @@ class _Run:
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
         if held:
-            windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=held)
+            windows = _deep(Windows(store, **cut, episodes=held), config)
             limit, texts = settings.validation_windows, store.instructions
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
@@ -235,16 +235,16 @@ class _StopRequest:
         signal.signal(number, self._before[number])
 
 
-def _reads_depth(config: dict[str, Any], store: Store) -> bool:
-    """Say whether a recipe learns from depth, and make sure that the store has it."""
+def _deep(windows: Windows, config: dict[str, Any]) -> Windows:
+    """Let windows give depth if the recipe learns from it, and make sure that the store has it."""
     if foresight_target(config) != "depth":
-        return False
-    if not store.conventions.depth:
+        return windows
+    if not windows.store.conventions.depth:
         raise StoreError(
-            f"recipe {config['meta']['name']!r} foresees depth, but the store {store.path} holds none; record one with "
-            "`seerkit collect ... --depth`, or choose another foresight"
+            f"recipe {config['meta']['name']!r} foresees depth, but the store {windows.store.path} holds none; record "
+            "one with `seerkit collect ... --depth`, or choose another foresight"
         )
-    return True
+    return windows.with_depth()
 
 
 def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -254,6 +254,12 @@ def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
         if len(group) == size:
             yield group
             group = []
+
+
+def _goals(policy: Policy | nn.Module) -> list[str]:
+    """Return which goals the policy reads beside its instruction."""
+    read: Sequence[Any] = getattr(policy, "inputs", ())
+    return sorted({key[1] for key in read if key[0] == "goal"})
 
 
 def _device(wanted: str | torch.device | None) -> torch.device:

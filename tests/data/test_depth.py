@@ -36,7 +36,7 @@ def deep(tmp_path: Path) -> Store:
 
 
 def test_windows_of_depth_are_what_the_definition_says(deep: Store) -> None:
-    windows = Windows(deep, steps=3, chunk=1, ahead=2, depth=True)
+    windows = Windows(deep, steps=3, chunk=1, ahead=2).with_depth()
     batch = windows.gather(torch.arange(len(windows)))
     starts = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
     assert len(windows) == len(starts)
@@ -60,7 +60,7 @@ def test_depth_is_kept_when_stores_are_merged_and_never_mixed(deep: Store, numbe
 def test_what_is_missing_is_named(numbered: Store, deep: Store, tmp_path: Path) -> None:
     assert not numbered.depth
     with pytest.raises(StoreError, match=r"no depth.*--depth"):
-        Windows(numbered, steps=2, chunk=1, ahead=1, depth=True)
+        Windows(numbered, steps=2, chunk=1, ahead=1).with_depth()
     frames = {"primary": torch.zeros(2, 3, 4, 6, dtype=torch.uint8)}
     with StoreWriter(tmp_path / "mended", deep.conventions) as writer:
         with pytest.raises(StoreError, match=r"must have the arrays.*depth"):
