@@ -243,7 +243,7 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
-        said = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
+        said: dict[str, Any] = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
         conventions = Conventions(cameras=cameras, frame_rate=rate, depth="depth" in space.spaces, **said)
         return conventions, dataclasses.replace(recording, horizon=horizon)
     finally:

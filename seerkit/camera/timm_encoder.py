@@ -52,7 +52,7 @@ class TimmEncoder(nn.Module):
         return stay_frozen(self) if self.frozen else super().train(mode)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.model.forward_features(images)  # pyright: ignore[reportCallIssue]
+        features = self.model.forward_features(images)
         if features.dim() == 4:
             patches = features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
             return torch.cat([patches.mean(dim=1, keepdim=True), patches], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -117,10 +117,7 @@ class Windows:
         batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
         future = start[:, None] + self.steps + torch.arange(self.ahead)
         for name in self.cameras:
-            kinds = [(self.store.frames[name], keys.IMAGE, keys.FUTURE)]
-            if self.depth:
-                kinds.append((self.store.depth[name], keys.DEPTH, keys.FUTURE_DEPTH))
-            for frames, now, later in kinds:
+            for frames, now, later in self._seen(name):
                 batch[keys.under(now, name)] = _pick(frames, step.minimum(end - 1))
                 if self.ahead:
                     batch[keys.under(later, name)] = _pick(frames, future.minimum(end - 1))
@@ -131,6 +128,12 @@ class Windows:
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch
+
+    def _seen(self, camera: str) -> Iterator[tuple[Tensor, tuple[str, ...], tuple[str, ...]]]:
+        """Yield what a camera recorded, with the keys of the window's frames and of those after it."""
+        yield self.store.frames[camera], keys.IMAGE, keys.FUTURE
+        if self.depth:
+            yield self.store.depth[camera], keys.DEPTH, keys.FUTURE_DEPTH
 
 
 def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list[int], list[int]]:
