@@ -43,16 +43,21 @@ def action_space() -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
 
 
-def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS, state: str = "pose_gripper") -> spaces.Dict:
+def observation_space(
+    image_size: int, cameras: Sequence[str] = CAMERAS, state: str = "pose_gripper", *, depth: bool = False
+) -> spaces.Dict:
     """Describe an observation: square frames, the measured state and the instruction.
 
     Args:
         image_size: side of every frame in pixels.
         cameras: camera names, in order.
         state: which of :data:`STATES`.
+        depth: whether the cameras measure depth, too.
 
     Shape:
         image, camera: ``(3, image_size, image_size)`` uint8, RGB, first row at the top.
+        depth, camera: ``(1, image_size, image_size)`` float32, metres along the optical axis, 0 where nothing was
+            measured; only with ``depth``.
         state: ``(7,)`` float32: tool x, y, z in metres in the robot's base frame, extrinsic ``xyz`` Euler angles in
             radians, gripper +1 open or -1 closed; with ``"pose_fingers"`` ``(8,)``, which ends with the distance of
             each finger from the middle in metres, left first.
@@ -63,10 +68,12 @@ def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS, state: 
     """
     if state not in STATES:
         raise ValueError(f"expected a state of {tuple(STATES)}, given {state!r}")
-    frame = (3, image_size, image_size)
+    frame, plane = (3, image_size, image_size), (1, image_size, image_size)
+    far = {"depth": spaces.Dict({name: spaces.Box(0.0, np.inf, plane, np.float32) for name in cameras})}
     return spaces.Dict(
         {
             "image": spaces.Dict({name: spaces.Box(0, 255, frame, np.uint8) for name in cameras}),
+            **(far if depth else {}),
             "state": spaces.Box(-np.inf, np.inf, (len(STATES[state]),), np.float32),
             "language_instruction": Instruction(),
         }

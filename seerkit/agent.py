@@ -109,7 +109,7 @@ class Agent:
                 sentences}``, as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
                 A policy whose goal is a picture or a state reads ``"goal": {"image": {camera: uint8 (B, 3, H, W)},
                 "state": (B, S)}``. Only what the policy reads must be there.
-            foresee: also predict the future frames, into `foresight`.
+            foresee: also predict the future frames, into `foresight`, if the recipe foresees pixels.
 
         Shape:
             returns: float32 ``(B, A)``, or ``(A,)`` for an observation without a leading axis.
@@ -128,6 +128,7 @@ class Agent:
         fresh = carry.is_init
         encoded = policy.encode(td, goal=False)
         self._remember(encoded, self._encode_goal(asked))
+        foresee = foresee and policy.pictures
         heads = [name for name in policy.heads if name == "action" or (foresee and name == "foresight")]
         out = self._read(heads)
         chunk = out[keys.CHUNK][:, 0]
@@ -139,7 +140,7 @@ class Agent:
         carry.plan, carry.is_init = tuple(plan), torch.zeros_like(fresh)
         gripper = torch.where(action[:, -1:] > 0.5, 1.0, -1.0)
         out[keys.ACTION] = torch.cat([action[:, :-1], gripper], dim=-1)
-        if foresee and "foresight" in policy.heads:
+        if foresee:
             self.foresight = {name: self._picture(name, out, encoded) for name in policy.cameras}
         return out
 

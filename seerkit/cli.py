@@ -84,7 +84,7 @@ def recipe(
 
 
 @app.command()
-def collect(
+def collect(  # noqa: PLR0913 - options of a command, each with its own name on the command line
     env: Annotated[str, typer.Argument(help="a task (Reach) or a gymnasium id")],
     out: Annotated[Path, typer.Option(help="where the store will be; must not exist")],
     episodes: Annotated[int, typer.Option(min=1)] = 100,
@@ -93,13 +93,15 @@ def collect(
     random_start: Annotated[float, typer.Option(help="share of episodes that start from a random pose")] = 0.0,
     chain: Annotated[int, typer.Option(help="goal switches per rollout, each a new episode")] = 0,
     ask: Annotated[float, typer.Option(help="share of steps at which every other goal is asked for, too")] = 0.0,
+    depth: Annotated[bool, typer.Option("--depth", help="store depth frames, too (twin)")] = False,
 ) -> None:
     """Record a scripted expert into a store."""
     from seerkit.collect import Recording
     from seerkit.collect import collect as record
 
     recording = Recording(noise=noise, random_start=random_start, chain=chain, ask=ask)
-    store = record(env, out, episodes=episodes, seed=seed, recording=recording)
+    options = {"look": {"depth": True}} if depth else {}
+    store = record(env, out, episodes=episodes, seed=seed, recording=recording, env_options=options)
     console.print(f"recorded {store!r}")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seerkit.data.depth import to_millimetres
 from seerkit.data.store import Conventions, Store, StoreError
 from seerkit.data.writer import StoreWriter
 
@@ -74,6 +75,7 @@ class Segment:
     images: dict[str, list[np.ndarray]]
     state: list[np.ndarray] = dataclasses.field(default_factory=list)
     action: list[np.ndarray] = dataclasses.field(default_factory=list)
+    depth: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
     success: bool = False
     cut: bool = False
 
@@ -81,6 +83,8 @@ class Segment:
         """Append what was seen and what the expert wanted then."""
         for name, frames in self.images.items():
             frames.append(observation["image"][name])
+        for name, metres in observation.get("depth", {}).items():
+            self.depth.setdefault(name, []).append(to_millimetres(metres))
         self.state.append(observation["state"])
         self.action.append(label)
 
@@ -109,7 +113,8 @@ def collect(
         seed: first reset seed; demonstrations use seeds below 1,000,000, evaluation those above.
         workers: processes; one per available core if not given. 1 records in this process.
         recording: noise, random starts, goal switches.
-        env_options: passed on to the env, such as ``image_size`` or ``state``.
+        env_options: passed on to the env, such as ``image_size`` or ``state``; an env that measures depth (the twin
+            with ``look={"depth": True}``) has it stored.
         progress: whether to draw a progress bar (on stderr).
 
     Raises:
@@ -133,7 +138,8 @@ def collect(
             for segment in segments[: episodes - writer.episodes]:
                 images = {camera: np.stack(frames) for camera, frames in segment.images.items()}
                 about = {"instruction": segment.instruction, "success": segment.success, "seed": number, "task": name}
-                writer.add(images, np.stack(segment.state), np.stack(segment.action), **about)
+                depth = {camera: np.stack(frames) for camera, frames in segment.depth.items()}
+                writer.add(images, np.stack(segment.state), np.stack(segment.action), depth=depth, **about)
             bar.update(writer, rollouts=rollout + 1)
             if writer.episodes == episodes:
                 break
@@ -237,9 +243,9 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
-        plain = Conventions(cameras=cameras, frame_rate=rate)
-        told = dataclasses.replace(plain, state=tuple(getattr(base, "state_names", plain.state)))
-        return told, dataclasses.replace(recording, horizon=horizon)
+        said: dict[str, Any] = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
+        conventions = Conventions(cameras=cameras, frame_rate=rate, depth="depth" in space.spaces, **said)
+        return conventions, dataclasses.replace(recording, horizon=horizon)
     finally:
         env.close()
 

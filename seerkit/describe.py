@@ -135,7 +135,7 @@ def make_card(recipe: Recipe) -> Card:
     return {
         "parts": parts,
         "trainable": sum(part["trainable"] for part in parts),
-        "frozen": sum(part["frozen"] for part in parts),
+        "frozen": sum(part["frozen"] for part in parts) + sum(p.numel() for p in policy.targets.parameters()),
     }
 
 

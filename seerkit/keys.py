@@ -41,6 +41,13 @@ IS_INIT: Final = "is_init"
 FUTURE: Final = ("future", "image")
 """Followed by the camera's name: uint8 ``(B, F, 3, H, W)``, the frames right after the window. Training only."""
 
+DEPTH: Final = ("observation", "depth")
+"""Followed by the camera's name: uint16 ``(B, T, 1, H, W)``, millimetres along the optical axis, 0 = nothing measured.
+Training only."""
+
+FUTURE_DEPTH: Final = ("future", "depth")
+"""Followed by the camera's name: uint16 ``(B, F, 1, H, W)``, as `DEPTH`, right after the window. Training only."""
+
 TARGET_CHUNK: Final = ("target", "chunk")
 """float32 ``(B, T, K, A)``: the demonstrated actions of steps ``t .. t + K - 1``; gripper +1 open / -1 closed."""
 
@@ -71,6 +78,12 @@ PIXELS: Final = ("pixels",)
 TARGET_PIXELS: Final = ("target", "pixels")
 """Followed by the camera's name: float32 ``(B, T, 3, S, S)``, the frame ``F`` steps after each step, as `PIXELS`."""
 
+TARGET_FEATURES: Final = ("target", "features")
+"""Followed by the camera's name: float32 ``(B, T, P, W)``, a frozen encoder's patches ``F`` steps after each step."""
+
+TARGET_DEPTH: Final = ("target", "depth")
+"""Followed by the camera's name: float32 ``(B, T, P, p * p)``, metres of the frame ``F`` steps later, 0 = unknown."""
+
 TOKENS: Final = ("tokens",)
 """Followed by the context group's name: float32 ``(B, T, n, D)``."""
 
@@ -81,7 +94,8 @@ CHUNK: Final = ("vla_action", "chunk")
 """float32 ``(B, T, K, A)``: predicted arm motion (1 is the largest step) and a gripper logit (> 0: open)."""
 
 FORESIGHT: Final = ("foresight",)
-"""Followed by the camera's name: float32 ``(B, T, P, 3 * p * p)``, predicted patches of the frame ``F`` steps ahead."""
+"""Followed by the camera's name: float32 ``(B, T, P, N)``, predicted patches of the frame ``F`` steps ahead: pixels,
+log metres of depth, or features."""
 
 ACTION: Final = "action"
 """float32 ``(B, A)``: what is executed now; the arm as the head gave it, gripper exactly +1 (open) or -1 (close)."""
@@ -89,7 +103,7 @@ ACTION: Final = "action"
 
 def given(cameras: Iterable[str]) -> list[NestedKey]:
     """Return every key that does not come from a policy's own stages."""
-    own = [under(prefix, name) for name in cameras for prefix in (IMAGE, FUTURE)]
+    own = [under(prefix, name) for name in cameras for prefix in (IMAGE, FUTURE, DEPTH, FUTURE_DEPTH)]
     learned = [TARGET_CHUNK, ACTION_IS_PAD, FUTURE_IS_PAD]
     return [*own, STATE, *goals(cameras), *learned, STEP_IS_PAD, under(NOISE, "action")]
 

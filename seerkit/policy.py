@@ -141,9 +141,18 @@ class Policy(Shareable, nn.Module):
             KeyError: if the batch lacks a key.
             ValueError: if a shape or a type is not what the recipe says.
         """
+        return self.losses(self.rehearse(td))
+
+    def rehearse(self, td: TensorDictBase) -> TensorDictBase:
+        """Run what training runs and return predictions beside their targets, at the supervised steps.
+
+        Raises:
+            KeyError: if the batch lacks a key.
+            ValueError: if a shape or a type is not what the recipe says.
+        """
         check_inputs(self, td)
         check_targets(self, td)
-        return self.supervise(self._graphs["train"](self._supervised(td)))
+        return self._supervised(self._graphs["train"](self._supervised(td)))
 
     def supervise(self, out: TensorDictBase) -> TensorDict:
         """Evaluate the weighted terms on predictions and targets that are already there."""
@@ -168,6 +177,11 @@ class Policy(Shareable, nn.Module):
         """Return how many steps of a window enter the losses: those whose goal state lies inside it."""
         return steps - self.goal_ahead
 
+    @property
+    def pictures(self) -> bool:
+        """Whether foresight can be looked at: it predicts pixels (not features or depth)."""
+        return self.recipe.foresees == "pixels"
+
     @torch.no_grad()
     def foresee(self, td: TensorDictBase) -> dict[str, Tensor]:
         """Predict what every camera will see ``ahead`` steps after each step of the window.
@@ -179,10 +193,12 @@ class Policy(Shareable, nn.Module):
             returns: per camera uint8 ``(B, T, 3, S, S)``.
 
         Raises:
-            ValueError: if the recipe has no foresight.
+            ValueError: if the recipe foresees no pixels.
         """
-        if "foresight" not in self.heads:
-            raise ValueError(f"recipe {self.recipe.name!r} has no foresight head; its heads: {sorted(self.heads)}")
+        if not self.pictures:
+            seen = self.recipe.foresees
+            what = f"foresees {seen}, which are no pictures" if seen else "has no foresight head"
+            raise ValueError(f"recipe {self.recipe.name!r} {what}; its heads: {sorted(self.heads)}")
         was_training = self.training
         try:
             out = self.eval()(td)

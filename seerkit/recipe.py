@@ -51,6 +51,11 @@ class Recipe:
         """How many steps ahead a frame is foreseen; 0 without foresight."""
         return foresight_ahead(self.config)
 
+    @property
+    def foresees(self) -> str:
+        """What foresight predicts: ``"pixels"``, ``"depth"``, ``"features"``, or ``""`` without foresight."""
+        return foresight_target(self.config)
+
     def yaml(self) -> str:
         """Return the resolved tree as YAML; `load_recipe` reads it back."""
         from omegaconf import OmegaConf
@@ -148,6 +153,13 @@ def build(config: object, **given: object) -> Any:  # noqa: ANN401 - whatever th
 def foresight_ahead(config: Mapping[str, Any]) -> int:
     """Return how many steps ahead a recipe foresees a frame: what its foresight head says, 0 without one."""
     return (config.get("heads") or {}).get("foresight", {}).get("ahead") or 0
+
+
+def foresight_target(config: Mapping[str, Any]) -> str:
+    """Return what a recipe's foresight is compared with, the second word of the target its loss reads; "" for none."""
+    reads = (config.get("losses") or {}).get("foresight", {}).get("reads", ())
+    compared = [key[1] for key in reads if isinstance(key, list) and key[0] == "target" and len(key) > 1]
+    return compared[0] if compared else ""
 
 
 def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:

@@ -34,6 +34,9 @@ def sample_batch(recipe: Recipe, *, batch: int, steps: int | None = None, target
         td[keys.under(keys.IMAGE, name)] = _frames(batch, steps, size)
         if targets and ahead:
             td[keys.under(keys.FUTURE, name)] = _frames(batch, ahead, size)
+        if targets and recipe.foresees == "depth":
+            for key, count in ((keys.DEPTH, steps), (keys.FUTURE_DEPTH, ahead)):
+                td[keys.under(key, name)] = torch.randint(200, 3000, (batch, count, 1, size, size)).to(torch.uint16)
     td[keys.STATE] = torch.randn(batch, steps, _state_size(recipe))
     td.set_non_tensor(keys.INSTRUCTION, [f"reach block {row}" for row in range(batch)])
     for key in _goals(recipe):

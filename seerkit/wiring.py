@@ -94,8 +94,8 @@ def wire(parts: Mapping[str, Any], config: Mapping[str, Any], *, layout: TokenLa
         for name, part in (config.get("targets") or {}).items()
     }
     trunk = {mode: TrunkStage(parts["trunk"], layout=layout, skip=skip) for mode, skip in _skips(config).items()}
-    foresees = any("ahead" in part for part in config["heads"].values())
-    seen = {mode: _pixels(parts["pixels"], pair=foresees and mode == "train") for mode in trunk}
+    compares = _compares_pixels(config)
+    seen = {mode: _pixels(parts["pixels"], pair=compares and mode == "train") for mode in trunk}
     return {
         "infer": {**seen["infer"], **encoders, "trunk": trunk["infer"], **heads},
         "train": {**seen["train"], **encoders, **targets, "trunk": trunk["train"], **heads, **learning},
@@ -142,6 +142,12 @@ def _pixels(modules: Mapping[str, nn.Module], *, pair: bool) -> Stages:
         else:
             stages[f"pixels_{name}"] = bind(module, reads=[image], writes=[pixels])
     return stages
+
+
+def _compares_pixels(config: Mapping[str, Any]) -> bool:
+    """Say whether training looks at the frames to come: a loss or a target reads them (depth does without)."""
+    learned = [*config["losses"].values(), *(config.get("targets") or {}).values()]
+    return any(tuple(key[:2]) == keys.TARGET_PIXELS for part in learned for key in part["reads"])
 
 
 def _learns(part: Mapping[str, Any]) -> bool:

@@ -28,6 +28,11 @@ def arguments(function: Function) -> list[ast.arg]:
     return [argument for argument in given if argument.arg not in {"self", "cls"}]
 
 
+def places(function: Function) -> list[ast.arg]:
+    """Return the arguments a caller has to keep apart: all but the options of a command, which users type by name."""
+    return [arg for arg in arguments(function) if "typer.Option" not in ast.unparse(arg.annotation or ast.Tuple([]))]
+
+
 def public_methods(tree: ast.Module) -> Iterator[Function]:
     """Yield methods that need a docstring: public, not `forward` (its class describes it), not described by a base."""
     owners = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -43,8 +48,8 @@ def faults_of_function(function: Function) -> Iterator[str]:
     lines = (function.end_lineno or 0) - function.lineno + 1
     if lines > FUNCTION_LINES:
         yield f"{lines} lines, at most {FUNCTION_LINES}"
-    if len(arguments(function)) > ARGUMENTS:
-        yield f"{len(arguments(function))} arguments, at most {ARGUMENTS}"
+    if len(places(function)) > ARGUMENTS:
+        yield f"{len(places(function))} arguments, at most {ARGUMENTS}"
     if function.args.kwarg and function.name == "__init__":
         yield f"takes **{function.args.kwarg.arg}: a misspelt argument would vanish in it"
     bare = [argument.arg for argument in arguments(function) if argument.annotation is None]

@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check": {"recipe", "policy", "sample"},
     "draw": {"recipe", "wiring"},
     "data": {"keys"},
-    "train": {*BASE, "policy", "recipe", "data"},
+    "train": {*BASE, "policy", "recipe", "data", "loss"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
     "init_from": {"policy"},

@@ -58,11 +58,14 @@ class Frame:
         image: ``(3, H, W)`` uint8, RGB, first row at the top.
         number: grows with every new picture; the same number means the same picture.
         time: seconds on the env's clock when it was taken.
+        depth: ``(1, H, W)`` float32, metres along the optical axis, 0 where nothing was measured; ``None`` from a
+            camera that measures none.
     """
 
     image: np.ndarray
     number: int
     time: float
+    depth: np.ndarray | None = None
 
 
 class ArmDriver(Protocol):
@@ -170,12 +173,17 @@ class FixedTask:
 
 @dataclass(frozen=True)
 class Drivers:
-    """Hold one robot's drivers; cameras are keyed by their role."""
+    """Hold one robot's drivers; cameras are keyed by their role.
+
+    Attributes:
+        depth: whether every camera measures depth with its pictures.
+    """
 
     arm: ArmDriver
     gripper: GripperDriver
     cameras: Mapping[str, Camera]
     clock: Clock
+    depth: bool = False
 
     def close(self) -> None:
         """Close every driver."""

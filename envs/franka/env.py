@@ -60,7 +60,7 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.render_mode = render_mode
         self.on_bad_action = on_bad_action
         self.roll_positive = roll_positive
-        self.observation_space = observation_space(image_size, tuple(drivers.cameras), state)
+        self.observation_space = observation_space(image_size, tuple(drivers.cameras), state, depth=drivers.depth)
         self.state_names = STATES[state]
         self._fingers = state == "pose_fingers"
         self.action_space = action_space()
@@ -123,8 +123,10 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._arm = self.drivers.arm.read()
         gripper = self.drivers.gripper.read()
         self._see()
+        depth = {name: frame.depth for name, frame in self._frames.items()} if self.drivers.depth else None
         return {
             "image": {name: frame.image for name, frame in self._frames.items()},
+            **({} if depth is None else {"depth": depth}),
             "state": self._state(self._arm, gripper),
             "language_instruction": check_instruction(self.task.instruction),
         }

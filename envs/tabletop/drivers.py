@@ -62,18 +62,21 @@ class SimGripper:
 
 
 class SimCamera:
-    """Draw what one camera of the world sees, each time it is read."""
+    """Draw what one camera of the world sees, each time it is read, and measure depth if asked to."""
 
-    def __init__(self, world: World, name: str, renderer: Callable[[], Renderer]) -> None:
+    def __init__(self, world: World, name: str, renderer: Callable[[], Renderer], *, depth: bool = False) -> None:
         self._world = world
         self._name = name
         self._renderer = renderer
+        self._depth = depth
         self._number = 0
 
     def read(self) -> Frame:
         """Draw now."""
         self._number += 1
-        return Frame(self._renderer().draw(self._world.data, self._name), self._number, self._world.time)
+        renderer = self._renderer()
+        image = renderer.draw(self._world.data, self._name)
+        return Frame(image, self._number, self._world.time, renderer.measured() if self._depth else None)
 
     def close(self) -> None:
         """Do nothing: the renderer belongs to the env."""
@@ -99,10 +102,12 @@ class VirtualClock:
         self._world.advance()
 
 
-def sim_drivers(world: World, cameras: tuple[str, ...], renderer: Callable[[], Renderer]) -> Drivers:
+def sim_drivers(
+    world: World, cameras: tuple[str, ...], renderer: Callable[[], Renderer], *, depth: bool = False
+) -> Drivers:
     """Compose the drivers of one world; the renderer is made when the first picture is asked for."""
-    views = {name: SimCamera(world, name, renderer) for name in cameras}
-    return Drivers(SimArm(world), SimGripper(world), views, VirtualClock(world))
+    views = {name: SimCamera(world, name, renderer, depth=depth) for name in cameras}
+    return Drivers(SimArm(world), SimGripper(world), views, VirtualClock(world), depth=depth)
 
 
 def solve_start(world: World, pose: Pose, *, tolerance: float = 2e-3) -> np.ndarray:

@@ -32,7 +32,7 @@ class TabletopEnv(FrankaEnv):
         render_mode: ``None`` or ``"rgb_array"``: the primary view, ``look.render_size`` pixels.
         roll_positive: report the tool's roll in [0, 2 pi), continuous for a tool that points down; ``False`` is raw.
         state: ``"pose_gripper"`` or ``"pose_fingers"``; see :data:`seerkit.envs.contract.STATES`.
-        look: cameras, shadows, multisampling, meshes; a :class:`Look` or a dictionary of its fields.
+        look: cameras, depth, shadows, multisampling, meshes; a :class:`Look` or a dictionary of its fields.
         limits: of the safety filter.
     """
 
@@ -60,7 +60,7 @@ class TabletopEnv(FrankaEnv):
         self.world = World(kind.scene, self._look, image_size)
         self.task: tasks.TabletopTask
         super().__init__(
-            sim_drivers(self.world, CAMERAS, lambda: self._renderer(image_size)),
+            sim_drivers(self.world, CAMERAS, lambda: self._renderer(image_size), depth=self._look.depth),
             kind(self.world, start),
             image_size=image_size,
             safety=SafetyFilter(limits),

@@ -35,6 +35,7 @@ class Look:
         fovy: the primary camera's field of view in degrees.
         wrist_fovy: the wrist camera's field of view in degrees.
         render_size: side in pixels of what ``render()`` returns.
+        depth: also measure depth with every picture.
     """
 
     shadows: bool = False
@@ -45,6 +46,7 @@ class Look:
     fovy: float = 18.5
     wrist_fovy: float = 62.0
     render_size: int = 256
+    depth: bool = False
 
     def __post_init__(self) -> None:
         """Check the choice of meshes.

@@ -108,6 +108,7 @@ class Renderer:
         self._rectangle = mujoco.MjrRect(0, 0, size, size)
         self._pixels = np.empty((size, size, 3), np.uint8)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR  # 1 near, 0 far: exact where it matters
 
     @property
     def name(self) -> str:
@@ -127,6 +128,20 @@ class Renderer:
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
         return np.ascontiguousarray(self._pixels[::-1].transpose(2, 0, 1))
+
+    def measured(self) -> np.ndarray:
+        """Give the depth of the picture drawn last: ``(1, size, size)`` float32, first row at the top.
+
+        Metres along the optical axis from the camera's plane (not along the ray); 0 where nothing was hit.
+        """
+        self._gl.make_current()
+        inverse = np.empty(self._pixels.shape[:2], np.float32)
+        self._mujoco.mjr_readPixels(None, inverse, self._rectangle, self._context)
+        extent = self._model.stat.extent
+        near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
+        # the buffer holds 1/depth, scaled to 1 at the near plane and 0 at the far one
+        depth = 1 / (1 / far + inverse.astype(np.float64) * (1 / near - 1 / far))
+        return np.where(inverse > 0, depth, 0.0).astype(np.float32)[None, ::-1].copy()
 
     def close(self) -> None:
         """Free the picture buffers and the GL context; closing again does nothing."""

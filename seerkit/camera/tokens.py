@@ -18,7 +18,8 @@ class CameraTokens(nn.Module):
     Args:
         cameras: names, in token order.
         vit: images ``(N, 3, S, S)`` -> ``(N, 1 + P, width)``, summary first.
-        resample: patches ``(N, P, width)`` -> ``(N, Q, width)``; one for all cameras, or one per camera by name.
+        resample: patches ``(N, P, width)`` -> ``(N, Q, width)``; one for all cameras, or one per camera by name;
+            ``None`` drops the patches: no image tokens, summaries only.
         width: feature size of ``vit``.
         dim: width of the trunk.
         start: how the projections start, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
@@ -36,7 +37,7 @@ class CameraTokens(nn.Module):
         *,
         cameras: Sequence[str],
         vit: nn.Module,
-        resample: nn.Module | Mapping[str, nn.Module],
+        resample: nn.Module | Mapping[str, nn.Module] | None,
         width: int,
         dim: int,
         start: Start = "xavier",
@@ -47,7 +48,8 @@ class CameraTokens(nn.Module):
             raise ValueError(f"expected one resampler per camera {[*cameras]}, got {[*resample]}")
         self.vit = vit
         self.resample = nn.ModuleDict(resample) if isinstance(resample, Mapping) else resample
-        self.image = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
+        patched = () if resample is None else self.cameras
+        self.image = nn.ModuleDict({name: nn.Linear(width, dim) for name in patched})
         self.summary = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
         begin(self.image, start)
         begin(self.summary, start)
@@ -59,12 +61,14 @@ class CameraTokens(nn.Module):
         features = self.vit(stacked.flatten(0, 2))
         lead = stacked.shape[:3]
         summary = features[:, :1].unflatten(0, lead)
-        latents = self._resample(features[:, 1:], lead)
-        return self._project(latents, self.image), self._project(summary.unbind(), self.summary)
+        summaries = self._project(summary.unbind(), self.summary)
+        if self.resample is None:
+            return summaries[:, :, :0], summaries
+        return self._project(self._resample(features[:, 1:], lead), self.image), summaries
 
     def _resample(self, patches: Tensor, lead: torch.Size) -> Sequence[Tensor]:
         if not isinstance(self.resample, nn.ModuleDict):
-            return self.resample(patches).unflatten(0, lead).unbind()
+            return self.resample(patches).unflatten(0, lead).unbind()  # pyright: ignore[reportOptionalCall]
         own = patches.unflatten(0, (lead[0], -1))
         return [self.resample[name](rows).unflatten(0, lead[1:]) for name, rows in zip(self.cameras, own, strict=True)]
 

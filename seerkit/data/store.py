@@ -6,6 +6,7 @@ store/
   episodes.jsonl         one line per episode: start, length, instruction, success, seed, task
   steps/                 what `TensorDict.load_memmap(store / "steps")` reads: all steps of all episodes, end to end
     observation/image/<camera>.memmap    uint8   (N, 3, H, W), the camera's own size
+    observation/depth/<camera>.memmap    uint16  (N, 1, H, W), millimetres, 0 = nothing measured; if recorded
     observation/state.memmap             float32 (N, S)
     action.memmap                        float32 (N, A)
     is_init.memmap                       bool    (N, 1)
@@ -49,6 +50,7 @@ class Conventions:
         action_scale: metres and radians that an arm entry of 1 stands for.
         gripper: which sign opens the gripper.
         frame_rate: steps per second.
+        depth: whether every camera also measured depth, at the size of its frames.
     """
 
     cameras: Mapping[str, tuple[int, int, int]]
@@ -57,6 +59,7 @@ class Conventions:
     action_scale: tuple[float, float] = (0.02, 0.05)
     gripper: str = "+1 open, -1 closed"
     frame_rate: float = 15.0
+    depth: bool = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Conventions:
@@ -72,6 +75,9 @@ class Conventions:
         arrays: dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]] = {
             keys.under(keys.IMAGE, name): (torch.uint8, tuple(size)) for name, size in self.cameras.items()
         }
+        if self.depth:
+            for name, size in self.cameras.items():
+                arrays[keys.under(keys.DEPTH, name)] = (torch.uint16, (1, *size[1:]))
         arrays[keys.STATE] = (torch.float32, (len(self.state),))
         arrays[keys.ACTION,] = (torch.float32, (len(self.action),))
         arrays[keys.IS_INIT,] = (torch.bool, (1,))
@@ -106,6 +112,7 @@ class Store:
         conventions: what the numbers mean.
         episodes: the table, in the order of the arrays.
         frames: uint8 ``(N, 3, H, W)`` per camera.
+        depth: uint16 ``(N, 1, H, W)`` millimetres per camera; empty if none was recorded.
         state: float32 ``(N, S)``.
         action: float32 ``(N, A)``.
 
@@ -121,6 +128,7 @@ class Store:
         self._steps = int(meta["steps"])
         arrays = {key: self._map(key, *kind) for key, kind in self.conventions.arrays().items()}
         self.frames = {name: arrays[keys.under(keys.IMAGE, name)] for name in self.conventions.cameras}
+        self.depth = {name: arrays[keys.under(keys.DEPTH, name)] for name in self.frames if self.conventions.depth}
         self.state = arrays[keys.STATE]
         self.action = arrays[keys.ACTION,]
 
@@ -141,6 +149,7 @@ class Store:
         chosen = self.episodes[index]
         rows = slice(chosen.start, chosen.start + chosen.length)
         views = {keys.under(keys.IMAGE, name): frames[rows] for name, frames in self.frames.items()}
+        views |= {keys.under(keys.DEPTH, name): depth[rows] for name, depth in self.depth.items()}
         return {**views, keys.STATE: self.state[rows], (keys.ACTION,): self.action[rows]}
 
     def _map(self, key: tuple[str, ...], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

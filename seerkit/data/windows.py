@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -63,6 +64,7 @@ class Windows:
         self.goal = tuple(goal)
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
+        self.depth = False
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
         if not self.episodes:
             raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
@@ -76,14 +78,27 @@ class Windows:
     def __len__(self) -> int:
         return int(self._until[-1])
 
+    def with_depth(self) -> Windows:
+        """Return the same windows, giving depth frames, too.
+
+        Raises:
+            StoreError: the store holds none.
+        """
+        if not self.store.depth:
+            path = self.store.path
+            raise StoreError(f"{path} holds no depth; record a store that does: seerkit collect ... --depth")
+        deep = copy.copy(self)
+        deep.depth = True
+        return deep
+
     def gather(self, index: Tensor) -> TensorDict:
         """Copy a batch of windows out of the store.
 
         Shape:
             index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
             returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
-                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE` and `GOAL_STATE`. Frames stay uint8 at
-                their own size.
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE`, `GOAL_STATE` and, of windows
+                `with_depth`, `DEPTH` and `FUTURE_DEPTH`. Frames stay as they are stored.
 
         Raises:
             IndexError: a number is out of range.
@@ -102,9 +117,10 @@ class Windows:
         batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
         future = start[:, None] + self.steps + torch.arange(self.ahead)
         for name in self.cameras:
-            batch[keys.under(keys.IMAGE, name)] = _pick(self.store.frames[name], step.minimum(end - 1))
-            if self.ahead:
-                batch[keys.under(keys.FUTURE, name)] = _pick(self.store.frames[name], future.minimum(end - 1))
+            for frames, now, later in self._seen(name):
+                batch[keys.under(now, name)] = _pick(frames, step.minimum(end - 1))
+                if self.ahead:
+                    batch[keys.under(later, name)] = _pick(frames, future.minimum(end - 1))
             if "image" in self.goal:
                 batch[keys.under(keys.GOAL_IMAGE, name)] = _pick(self.store.frames[name], end[:, 0] - 1)
         if "state" in self.goal:
@@ -112,6 +128,12 @@ class Windows:
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch
+
+    def _seen(self, camera: str) -> Iterator[tuple[Tensor, tuple[str, ...], tuple[str, ...]]]:
+        """Yield what a camera recorded, with the keys of the window's frames and of those after it."""
+        yield self.store.frames[camera], keys.IMAGE, keys.FUTURE
+        if self.depth:
+            yield self.store.depth[camera], keys.DEPTH, keys.FUTURE_DEPTH
 
 
 def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list[int], list[int]]:

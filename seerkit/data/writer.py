@@ -74,6 +74,7 @@ class StoreWriter:
         success: bool = True,
         seed: int | None = None,
         task: str = "",
+        depth: Mapping[str, Array] | None = None,
     ) -> Episode:
         """Append one episode and return its line of the table.
 
@@ -81,6 +82,8 @@ class StoreWriter:
             images: uint8 ``(L, 3, H, W)`` per camera.
             state: ``(L, S)``.
             action: ``(L, A)``, what the demonstrator wanted at each step; gripper +1 open / -1 closed.
+            depth: uint16 ``(L, 1, H, W)`` millimetres per camera (`seerkit.data.depth.to_millimetres`), if the
+                conventions say so.
 
         Raises:
             StoreError: an array is missing, not finite or of another shape or type than the conventions say.
@@ -88,6 +91,7 @@ class StoreWriter:
         if self._table is None:
             raise StoreError("the writer is not open; use it in a with block")
         arrays: dict[tuple[str, ...], Any] = {keys.under(keys.IMAGE, name): frames for name, frames in images.items()}
+        arrays |= {keys.under(keys.DEPTH, name): frames for name, frames in (depth or {}).items()}
         arrays |= {keys.STATE: state, (keys.ACTION,): action}
         length = len(action)
         checked = self._check(arrays, length)
@@ -157,9 +161,10 @@ def merge(stores: Sequence[Store], out: str | Path, *, order: Sequence[tuple[int
             store = stores[place]
             arrays = store.episode(index)
             images = {name: arrays[keys.under(keys.IMAGE, name)] for name in store.frames}
+            depth = {name: arrays[keys.under(keys.DEPTH, name)] for name in store.depth}
             facts = dataclasses.asdict(store.episodes[index])
             about = {name: facts[name] for name in ("instruction", "success", "seed", "task")}
-            writer.add(images, arrays[keys.STATE], arrays[keys.ACTION,], **about)
+            writer.add(images, arrays[keys.STATE], arrays[keys.ACTION,], depth=depth, **about)
     return Store(out)
 
 

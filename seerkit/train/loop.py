@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from seerkit.data.sampler import Sampler
-from seerkit.data.store import Store
+from seerkit.data.store import Store, StoreError
 from seerkit.data.windows import Windows, split_episodes
-from seerkit.recipe import foresight_ahead
+from seerkit.recipe import foresight_ahead, foresight_target
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
@@ -105,7 +105,7 @@ class _Run:
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
         cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
-        self.windows = Windows(store, **cut, episodes=kept)
+        self.windows = _deep(Windows(store, **cut, episodes=kept), config)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -114,7 +114,7 @@ class _Run:
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
         if held:
-            windows = Windows(store, **cut, episodes=held)
+            windows = _deep(Windows(store, **cut, episodes=held), config)
             limit, texts = settings.validation_windows, store.instructions
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
@@ -233,6 +233,18 @@ class _StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (Python's signature)
         self.asked = True
         signal.signal(number, self._before[number])
+
+
+def _deep(windows: Windows, config: dict[str, Any]) -> Windows:
+    """Let windows give depth if the recipe learns from it, and make sure that the store has it."""
+    if foresight_target(config) != "depth":
+        return windows
+    if not windows.store.conventions.depth:
+        raise StoreError(
+            f"recipe {config['meta']['name']!r} foresees depth, but the store {windows.store.path} holds none; record "
+            "one with `seerkit collect ... --depth`, or choose another foresight"
+        )
+    return windows.with_depth()
 
 
 def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:

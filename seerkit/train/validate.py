@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seerkit import keys
 from seerkit.data.sampler import permute
 from seerkit.data.windows import Windows
+from seerkit.train.foreseen import foreseen_means, foreseen_sums, unseen
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
@@ -30,6 +31,8 @@ class Validation:
       replaced by that of a window half the data away. Left out where a single episode is held out.
     - ``val_psnr_<camera>``: peak signal-to-noise ratio in dB of the frames foreseen.
     - ``val_psnr_copy_<camera>``: that of repeating the present frame, which is what foresight has to beat.
+    - ``val_cosine_<camera>``, ``val_cosine_copy_<camera>`` where features are foreseen, ``val_depth_error_<camera>``,
+      ``val_depth_error_copy_<camera>`` (metres) where depth is: there are no frames to compare.
 
     Args:
         windows: the held-out windows.
@@ -81,7 +84,10 @@ class Validation:
                 if name != "loss_foresight":
                     sums[f"val_{name}_wrong_{what}"] = wrong[name] * rows
         if self._windows.ahead:
-            sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
+            if kind := unseen(policy):
+                sums |= foreseen_sums(policy, batch, kind=kind)
+            else:
+                sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
         return sums
 
     def _misled(
@@ -134,9 +140,10 @@ def _fit(frames: Tensor, size: torch.Size) -> Tensor:
 
 def _summary(sums: Mapping[str, float], rows: int) -> dict[str, float]:
     metrics = {name: value / rows for name, value in sums.items() if name.startswith("val_")}
+    metrics |= foreseen_means(sums)
     for name in sums:
         kind, _, camera = name.partition(" ")
-        if camera and kind != "frames" and sums[f"frames {camera}"]:
+        if kind in ("error", "copy") and sums[f"frames {camera}"]:
             prefix = "val_psnr" if kind == "error" else "val_psnr_copy"
             metrics[f"{prefix}_{camera}"] = _psnr(sums[name] / sums[f"frames {camera}"])
     return metrics
