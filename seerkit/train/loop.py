@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 
+ANNOTATION = "annotation"
+"""A recipe's ``data.language`` if every episode keeps its own instruction; any other text is said to all of them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """Say how a run ended.
@@ -101,9 +105,13 @@ class _Run:
         out: Path,
         device: torch.device,
     ) -> None:
-        kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
+        data = config.get("data") or {}
+        sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
+        fraction = data.get("fraction", 1.0)
+        kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
         cut = {name: config.get(name) or 0 for name in ("steps", "chunk", "ahead")}
-        self.windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=kept)
+        cut |= {"cameras": list(config["cameras"]), "sentence": sentence}
+        self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -112,8 +120,8 @@ class _Run:
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
         if held:
-            windows = Windows(store, **cut, cameras=list(config["cameras"]), episodes=held)
-            limit, texts = settings.validation_windows, store.instructions
+            windows = Windows(store, **cut, episodes=held)
+            limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
         self.metrics: dict[str, float] = {}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict import TensorDict
 
+from seerkit import keys
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows
 from seerkit.policy import Policy
@@ -80,3 +82,26 @@ def test_windows_fit_the_policy(store: Store) -> None:
     assert set(policy.loss(batch).keys()) == {"loss_arm", "loss_gripper", "loss_foresight"}
     with pytest.raises(ValueError, match="expected 3 frames after the window, got 1"):
         policy.loss(Windows(store, steps=2, chunk=3, ahead=1).gather(torch.arange(4)))
+
+
+def test_a_recipe_says_which_share_and_which_sentence(store: Store, tmp_path: Path) -> None:
+    whole = json.loads(
+        (
+            toy.run(store, tmp_path / "a", toy.real_policy(), updates=1, holdout=0.4).checkpoint / "training.json"
+        ).read_text()
+    )
+    policy = toy.real_policy("data.fraction=0.5", "data.language=no lang")
+    heard: list[str] = []
+    loss = policy.loss
+
+    def listening(td: TensorDict) -> TensorDict:
+        heard.extend(td.get(keys.INSTRUCTION).tolist())
+        return loss(td)
+
+    policy.loss = listening  # pyright: ignore[reportAttributeAccessIssue]
+    result = toy.run(store, tmp_path / "b", policy, updates=1, holdout=0.4)
+    part = json.loads((result.checkpoint / "training.json").read_text())
+    assert 0 < part["windows"] < whole["windows"]
+    assert set(heard) == {"no lang"}
+    assert "val_loss_arm_wrong_word" in whole["metrics"]
+    assert "val_loss_arm_wrong_word" not in part["metrics"]
