@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize("holdout", [0.0, 0.2])
 def test_a_smaller_share_is_part_of_a_larger_one(layouts: Store, holdout: float) -> None:
     splits = [split_episodes(layouts, holdout=holdout, seed=3, fraction=share) for share in SHARES]
-    for (small, held), (large, same) in zip(splits, splits[1:], strict=False):
+    for (small, held), (large, same) in itertools.pairwise(splits):
         assert set(small) < set(large)
         assert held == same
         assert not set(large) & set(held)

@@ -85,11 +85,8 @@ def test_windows_fit_the_policy(store: Store) -> None:
 
 
 def test_a_recipe_says_which_share_and_which_sentence(store: Store, tmp_path: Path) -> None:
-    whole = json.loads(
-        (
-            toy.run(store, tmp_path / "a", toy.real_policy(), updates=1, holdout=0.4).checkpoint / "training.json"
-        ).read_text()
-    )
+    first = toy.run(store, tmp_path / "a", toy.real_policy(), updates=1, holdout=0.4)
+    whole = json.loads((first.checkpoint / "training.json").read_text())
     policy = toy.real_policy("data.fraction=0.5", "data.language=no lang")
     heard: list[str] = []
     loss = policy.loss
