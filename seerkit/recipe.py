@@ -58,14 +58,14 @@ class Recipe:
 
 
 def list_recipes() -> list[str]:
-    """Return the names of all recipes of the package, ablations as ``ablation/<name>``.
+    """Return the names of all recipes of the package, rows of ablation tables as ``ablation/<group>/<row>``.
 
     Example:
         >>> "seer_calvin" in list_recipes()
         True
     """
     root = recipes_root()
-    files = [*root.glob("*.yaml"), *root.glob("ablation/*.yaml")]
+    files = [*root.glob("*.yaml"), *root.glob("ablation/*/*.yaml")]
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in files)
 
 
@@ -182,7 +182,7 @@ def _own_hydra() -> Iterator[None]:
 
 def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
     root = recipes_root()
-    groups = {path.parent.name: path.parent for path in root.glob("*/__init__.py")}
+    groups = {path.parent.name: path.parent for path in root.glob("*/__init__.py") if path.parent.name != "ablation"}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key in groups:
