@@ -59,6 +59,7 @@ class Agent:
         self.foresight: dict[str, np.ndarray] = {}
         """The frames foreseen by the last ``act(..., foresee=True)``: per camera uint8 ``(B, 3, S, S)``."""
         self._history = HistoryWindow()
+        self._generators = [torch.Generator().manual_seed(row) for row in range(batch_size)]
         self.reset()
 
     @property
@@ -66,16 +67,33 @@ class Agent:
         """Where the policy's parameters live."""
         return next(self.policy.parameters()).device
 
-    def reset(self, rows: Sequence[bool] | np.ndarray | None = None) -> None:
-        """Begin new episodes in the given rows (a mask), or everywhere."""
+    def reset(
+        self, rows: Sequence[bool] | np.ndarray | None = None, *, seeds: Sequence[int | None] | None = None
+    ) -> None:
+        """Begin new episodes in the given rows (a mask), or everywhere.
+
+        Args:
+            rows: ``True`` where an episode begins.
+            seeds: one per row, for heads that sample: what a row draws is a function of its seed alone. Without one,
+                a row goes on with the generator it has.
+
+        Raises:
+            ValueError: if mask or seeds do not have ``batch_size`` entries.
+        """
+        mask = (
+            torch.ones(self.batch_size, dtype=torch.bool) if rows is None else torch.as_tensor(np.asarray(rows, bool))
+        )
+        if mask.shape != (self.batch_size,) or (seeds is not None and len(seeds) != self.batch_size):
+            given = f"shape {tuple(mask.shape)}" + (f" and {len(seeds)} seeds" if seeds is not None else "")
+            raise ValueError(f"expected a mask of {self.batch_size} rows, got {given}")
+        for row in mask.nonzero().flatten().tolist():
+            if seeds is not None and seeds[row] is not None:
+                self._generators[row].manual_seed(int(seeds[row] or 0))
         if rows is None:
             blank = torch.zeros(self.batch_size, dtype=torch.long, device=self.device)
             self.carry = Carry(length=blank, is_init=torch.ones_like(blank, dtype=torch.bool))
-            return
-        mask = torch.as_tensor(np.asarray(rows, dtype=bool), device=self.device)
-        if mask.shape != (self.batch_size,):
-            raise ValueError(f"expected a mask of {self.batch_size} rows, got shape {tuple(mask.shape)}")
-        self.carry.is_init = self.carry.is_init | mask
+        else:
+            self.carry.is_init = self.carry.is_init | mask.to(self.device)
 
     @torch.inference_mode()
     def act(self, observation: Mapping[str, Any], *, foresee: bool = False) -> np.ndarray:
@@ -113,7 +131,7 @@ class Agent:
         action, *plan = policy.ensemble(chunk, fresh, *carry.plan)
         carry.plan, carry.is_init = tuple(plan), torch.zeros_like(fresh)
         gripper = torch.where(action[:, -1:] > 0.5, 1.0, -1.0)
-        out[keys.ACTION] = torch.cat([action[:, :-1].clamp(-1, 1), gripper], dim=-1)
+        out[keys.ACTION] = torch.cat([action[:, :-1], gripper], dim=-1)
         if foresee and "foresight" in policy.heads:
             self.foresight = {name: self._picture(name, out, encoded) for name in policy.cameras}
         return out
@@ -150,15 +168,23 @@ class Agent:
     def _read(self, heads: Sequence[str]) -> TensorDict:
         """Read the heads at each row's newest step; rows with equally long histories go together."""
         carry, out = self.carry, TensorDict({}, batch_size=[self.batch_size])
+        noise = self._draw_noise()
         parts, order = [], []
         for length in carry.length.unique().tolist():
             rows = (carry.length == length).nonzero().squeeze(1)
             tokens = {group: window[rows, :length] for group, window in carry.windows.items()}
             tokens |= {group: value[rows] for group, value in carry.goal.items()}
-            parts.append(self.policy.read(tokens, heads=heads, at=[length - 1]))
+            own = None if noise is None else noise[rows.cpu()]
+            parts.append(self.policy.read(tokens, heads=heads, at=[length - 1], noise=own))
             order.append(rows)
         place = torch.cat(order).argsort()
         return out.update(torch.cat(parts)[place])
+
+    def _draw_noise(self) -> Tensor | None:
+        """Draw what sampling heads start from, row by row, so that no row depends on its neighbours."""
+        if not self.policy.samples:
+            return None
+        return torch.cat([self.policy.draw_noise(1, 1, generator=draw) for draw in self._generators])
 
     def _picture(self, camera: str, out: TensorDict, encoded: Any) -> np.ndarray:  # noqa: ANN401 - a tensordict
         patches = out[keys.under(keys.FORESIGHT, camera)][:, 0]

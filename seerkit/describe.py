@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 from seerkit.recipe import Recipe, recipes_root
 
 CARDS = "cards.json"
-SECTIONS = ("cameras", "image_size", "steps", "chunk", "ahead", "layout", "pixels", "encoders", "trunk", "heads")
+SECTIONS = ("cameras", "image_size", "steps", "chunk", "layout", "pixels", "encoders", "targets", "trunk", "heads")
 
 
 class PartCard(TypedDict):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seerkit.policy import make_layout
 from seerkit.recipe import Recipe
+from seerkit.wiring import make_layout
 
 COLOURS = ("#4c78a8", "#72b7b2", "#54a24b", "#b79a20", "#e45756", "#f58518", "#b279a2", "#9d755d")
 

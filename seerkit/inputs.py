@@ -44,23 +44,26 @@ def check_targets(policy: Policy, td: TensorDictBase) -> None:
         KeyError: if a key is missing.
         ValueError: if chunk, padding or future frames do not have the recipe's shape.
     """
-    future = [keys.under(keys.FUTURE, name) for name in policy.cameras] if policy.ahead else []
-    needed = [keys.TARGET_CHUNK, keys.ACTION_IS_PAD, *future, *([keys.FUTURE_IS_PAD] if policy.ahead else [])]
-    _require(td, needed)
+    _require(td, policy.training_inputs)
     batch, steps = td.batch_size[0], td[keys.under(keys.IMAGE, policy.cameras[0])].shape[1]
-    chunk, action_dim = policy.recipe.config["chunk"], td[keys.TARGET_CHUNK].shape[-1]
-    expected: dict[keys.NestedKey, tuple[int, ...]] = {
-        keys.TARGET_CHUNK: (batch, steps, chunk, action_dim),
-        keys.ACTION_IS_PAD: (batch, steps, chunk),
-    }
+    needed = set(policy.training_inputs)
+    expected: dict[keys.NestedKey, tuple[int, ...]] = {}
+    if keys.TARGET_CHUNK in needed:
+        chunk, action_dim = policy.recipe.config["chunk"], td[keys.TARGET_CHUNK].shape[-1]
+        expected[keys.TARGET_CHUNK] = (batch, steps, chunk, action_dim)
+        expected[keys.ACTION_IS_PAD] = (batch, steps, chunk)
+        if not torch.isfinite(td[keys.TARGET_CHUNK]).all():
+            raise ValueError(f"{keys.TARGET_CHUNK}: expected finite actions, got NaN or infinity")
     if policy.ahead:
         expected[keys.FUTURE_IS_PAD] = (batch, steps)
+    if keys.STEP_IS_PAD in td.keys():
+        expected[keys.STEP_IS_PAD] = (batch, steps)
     for key, shape in expected.items():
         if tuple(td[key].shape) != shape:
             raise ValueError(f"{key}: expected shape {shape}, got {tuple(td[key].shape)}")
-    if not torch.isfinite(td[keys.TARGET_CHUNK]).all():
-        raise ValueError(f"{keys.TARGET_CHUNK}: expected finite actions, got NaN or infinity")
-    for key in future:
+    for key in (keys.under(keys.FUTURE, name) for name in policy.cameras):
+        if key not in needed:
+            continue
         frames = _check_image(td, key, td.batch_size)
         if frames != policy.ahead:
             raise ValueError(f"{key}: expected {policy.ahead} frames after the window, got {frames}")

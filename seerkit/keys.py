@@ -9,6 +9,7 @@ is always data.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ ACTION_IS_PAD: Final = "action_is_pad"
 FUTURE_IS_PAD: Final = "future_is_pad"
 """bool ``(B, T)``: ``True`` where the frame to be foreseen lies beyond the episode's end; it enters no loss."""
 
+STEP_IS_PAD: Final = "step_is_pad"
+"""bool ``(B, T)``, optional: ``True`` where a step of the window is padding of a history that is too short; nobody sees
+it and it enters no loss."""
+
+NOISE: Final = ("noise",)
+"""Followed by the head's name: float32 ``(B, T, K, A)``, standard normal, what a sampling head starts from."""
+
 # -- what the policy makes of it ------------------------------------------------------------------------------------
 
 GOAL_TEXT: Final = ("goal", "text")
@@ -61,13 +69,19 @@ HIDDEN: Final = ("hidden",)
 """Followed by the query group's name: float32 ``(B, T, n, D)``, what the trunk made of its learned queries."""
 
 CHUNK: Final = ("vla_action", "chunk")
-"""float32 ``(B, T, K, A)``: predicted arm motion in [-1, 1] and a gripper logit (> 0: open)."""
+"""float32 ``(B, T, K, A)``: predicted arm motion (1 is the largest step) and a gripper logit (> 0: open)."""
 
 FORESIGHT: Final = ("foresight",)
 """Followed by the camera's name: float32 ``(B, T, P, 3 * p * p)``, predicted patches of the frame ``F`` steps ahead."""
 
 ACTION: Final = "action"
-"""float32 ``(B, A)``: what is executed now; arm in [-1, 1], gripper exactly +1 (open) or -1 (close)."""
+"""float32 ``(B, A)``: what is executed now; the arm as the head gave it, gripper exactly +1 (open) or -1 (close)."""
+
+
+def given(cameras: Iterable[str]) -> list[NestedKey]:
+    """Return every key that does not come from a policy's own stages."""
+    own = [under(prefix, name) for name in cameras for prefix in (IMAGE, FUTURE)]
+    return [*own, STATE, INSTRUCTION, TARGET_CHUNK, ACTION_IS_PAD, FUTURE_IS_PAD, STEP_IS_PAD, under(NOISE, "action")]
 
 
 def under(prefix: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -60,9 +60,14 @@ class TokenLayout:
         queries: tokens per step of each learned group, in sequence order.
         default: how every token sees the context where no edge says otherwise.
         edges: ``edges[query][key]`` is how group ``query`` looks at group ``key``.
+        interleave: neighbouring groups that the flat sequence goes through share by share, as GR-1 does camera by
+            camera: the first share of each, then the second of each. Only `Attend.TOKEN_CAUSAL` asks for the order.
+        shares: how many shares each of these groups has; must divide its size.
+        untimed: groups whose tokens are not told which step they belong to (GR-1's queries).
 
     Raises:
-        ValueError: for an unknown group in an edge, a group that is both context and query, or a size below 1.
+        ValueError: for an unknown group in an edge, a group that is both context and query, a size below 1, or groups
+            that cannot be interleaved.
 
     Example:
         >>> layout = TokenLayout(
@@ -78,6 +83,9 @@ class TokenLayout:
     queries: Mapping[str, int] = field(default_factory=dict)
     default: Attend = Attend.CAUSAL
     edges: Mapping[str, Mapping[str, Edge]] = field(default_factory=dict)
+    interleave: Collection[str] = ()
+    shares: int = 1
+    untimed: Collection[str] = ()
 
     def __post_init__(self) -> None:
         both = sorted(self.context.keys() & self.queries.keys())
@@ -89,6 +97,9 @@ class TokenLayout:
         for query, row in self.edges.items():
             for name in (query, *row):
                 _check_known(name, self.sizes, f"edge {query!r} -> {[*row]}")
+        for name in self.untimed:
+            _check_known(name, self.sizes, "untimed")
+        self._check_interleaved()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -105,6 +116,25 @@ class TokenLayout:
         ends = accumulate(self.sizes.values())
         return {name: slice(end - size, end) for (name, size), end in zip(self.sizes.items(), ends, strict=True)}
 
+    def places(self) -> Tensor:
+        """Return the place of every token in the flat sequence of one step: int64 ``(tokens_per_step,)``.
+
+        Tokens are numbered group by group, as `slots` says; places differ from that only for interleaved groups.
+
+        Example:
+            >>> TokenLayout(context={"image": 4, "summary": 2}, interleave=("image", "summary"), shares=2).places()
+            tensor([0, 1, 3, 4, 2, 5])
+        """
+        places, slots = torch.arange(self.tokens_per_step), self.slots()
+        place = min((slots[name].start for name in self.interleave), default=0)
+        for share in range(self.shares):
+            for name in (name for name in self.sizes if name in self.interleave):
+                size = self.sizes[name] // self.shares
+                first = slots[name].start + share * size
+                places[first : first + size] = torch.arange(place, place + size)
+                place += size
+        return places
+
     def edge(self, query: str, key: str) -> Edge:
         """Return how ``query`` looks at ``key``: the declared edge, else the rule every group follows."""
         for name in (query, key):
@@ -116,7 +146,7 @@ class TokenLayout:
         """Return the boolean mask ``(N, N)``, ``True`` = may attend, with ``N = steps * tokens_per_step``."""
         size = self.tokens_per_step
         lag = torch.arange(steps)[:, None] - torch.arange(steps)[None, :]  # > 0: the key is older
-        place = torch.arange(steps * size).view(steps, size)
+        place = torch.arange(steps)[:, None] * size + self.places()
         mask = torch.zeros(steps, size, steps, size, dtype=torch.bool)
         for query, key, edge in self._pairs():
             rows, columns = self.slots()[query], self.slots()[key]
@@ -169,6 +199,16 @@ class TokenLayout:
             if torch.equal(wider, reached):
                 return reached.nonzero().squeeze(1)
             reached = wider
+
+    def _check_interleaved(self) -> None:
+        for name in self.interleave:
+            _check_known(name, self.sizes, "interleave")
+            if self.shares < 1 or self.sizes[name] % self.shares:
+                raise ValueError(f"group {name!r} of {self.sizes[name]} tokens has no {self.shares} equal shares")
+        order = [*self.sizes]
+        at = sorted(order.index(name) for name in self.interleave)
+        if at and at != [*range(at[0], at[0] + len(at))]:
+            raise ValueError(f"only neighbouring groups can be interleaved, got {[*self.interleave]} of {order}")
 
     def _pairs(self) -> Iterator[tuple[str, str, Edge]]:
         for query in self.sizes:

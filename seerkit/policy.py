@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from seerkit import keys
 from seerkit.assemble import assemble, bind
-from seerkit.camera import PixelsAndFuture
+from seerkit.freeze import freeze
 from seerkit.inputs import check_inputs, check_targets
-from seerkit.layout import Attend, Edge, TokenLayout
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
-from seerkit.recipe import Recipe, RecipeError, build, load_recipe
+from seerkit.recipe import Recipe, build, load_recipe
+from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
     from seerkit.agent import Agent
@@ -43,21 +43,31 @@ class Policy(nn.Module):
         self.layout = make_layout(config["layout"])
         self.cameras = tuple(config["cameras"])
         self.steps: int = config["steps"]
-        self.ahead: int = config.get("ahead") or 0
+        self.ahead: int = recipe.ahead
         self.goal_ahead: int = config.get("goal_ahead") or 0
         self.pixels = nn.ModuleDict({name: build(part) for name, part in config["pixels"].items()})
         self.encoders = nn.ModuleDict({name: build(part["module"]) for name, part in config["encoders"].items()})
-        _check_read(self.layout, config["heads"])
+        targets = config.get("targets") or {}
+        self.targets = nn.ModuleDict({name: freeze(build(part["module"])) for name, part in targets.items()})
         self.trunk = build(config["trunk"], layout=self.layout)
         self.heads = nn.ModuleDict({name: build(part["module"]) for name, part in config["heads"].items()})
-        terms = {name: _bound(build(part["module"]), part, [f"loss_{name}"]) for name, part in config["losses"].items()}
+        terms = {
+            name: bind(build(part["module"]), reads=part["reads"], writes=[f"loss_{name}"])
+            for name, part in config["losses"].items()
+        }
         self.losses = WeightedLosses(
             terms=terms, weights={name: part["weight"] for name, part in config["losses"].items()}
         )
         self.ensemble = build(config["ensemble"])
         # bound views of the modules above: kept out of nn.Module's registry, so that every weight has one name
-        self._stages = self._bind()
-        self._graphs = {mode: self._graph(mode) for mode in self._stages}
+        self._stages = wire(
+            {name: getattr(self, name) for name in ("pixels", "encoders", "targets", "trunk", "heads")},
+            config,
+            layout=self.layout,
+        )
+        self._graphs = {
+            mode: assemble(stages, inputs=keys.given(self.cameras)) for mode, stages in self._stages.items()
+        }
 
     # -- graphs -------------------------------------------------------------------------------------------------
 
@@ -78,15 +88,50 @@ class Policy(nn.Module):
 
     @property
     def inputs(self) -> list[keys.NestedKey]:
-        """What a forward pass reads."""
-        read = {key for stage in self.stages.values() for key in stage.in_keys}
-        images: list[keys.NestedKey] = [keys.under(keys.IMAGE, name) for name in self.cameras]
-        return images + [key for key in (keys.STATE, keys.INSTRUCTION) if key in read]
+        """What a forward pass reads; random numbers (`keys.NOISE`) are drawn if they are not given."""
+        return [key for key in outside(self.stages) if key[0] != keys.NOISE[0]]
 
-    def forward(self, td: TensorDictBase) -> TensorDictBase:
-        """Predict chunks and foresight for every step of the window; writes into a copy of ``td``."""
+    @property
+    def training_inputs(self) -> list[keys.NestedKey]:
+        """What a training pass and its losses read beside `inputs`."""
+        written: set[Any] = {key for stage in self.training_stages.values() for key in stage.out_keys}
+        losses = [key for term in self.losses.terms.values() for key in term.in_keys]  # pyright: ignore
+        wanted = dict.fromkeys([*outside(self.training_stages), *(key for key in losses if key not in written)])
+        return [key for key in wanted if key not in self.inputs and key[0] != keys.NOISE[0]]
+
+    def forward(self, td: TensorDictBase, *, generator: torch.Generator | None = None) -> TensorDictBase:
+        """Predict chunks and foresight for every step of the window; writes into a copy of ``td``.
+
+        Args:
+            td: see `inputs`.
+            generator: draws the noise a sampling head starts from; torch's default generator if not given.
+        """
         check_inputs(self, td)
-        return self.graph(td.copy())
+        out = td.copy()
+        if self.samples and keys.under(keys.NOISE, "action") not in out.keys(include_nested=True):
+            image = out[keys.under(keys.IMAGE, self.cameras[0])]
+            noise = self.draw_noise(image.shape[0], image.shape[1], generator=generator)
+            out[keys.under(keys.NOISE, "action")] = noise.to(image.device)
+        return self.graph(out)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the action head starts from noise."""
+        return keys.under(keys.NOISE, "action") in outside(self.stages)
+
+    def draw_noise(self, rows: int, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw what a sampling head starts from, standard normal, on the CPU.
+
+        Args:
+            rows: size of the batch.
+            steps: steps of the window.
+            generator: a generator of the CPU; torch's default if not given.
+
+        Shape:
+            returns: ``(rows, steps, K, A)``.
+        """
+        size = (steps, self.recipe.config["chunk"], self.recipe.config["heads"]["action"]["module"]["action_dim"])
+        return torch.randn(rows, *size, generator=generator)
 
     def loss(self, td: TensorDictBase) -> TensorDict:
         """Return the weighted terms ``loss_<name>`` of a batch of windows; their sum is what training minimises.
@@ -97,15 +142,26 @@ class Policy(nn.Module):
         """
         check_inputs(self, td)
         check_targets(self, td)
-        return self.supervise(self._graphs["train"](td.copy()))
+        return self.supervise(self._graphs["train"](self._supervised(td)))
 
     def supervise(self, out: TensorDictBase) -> TensorDict:
         """Evaluate the weighted terms on predictions and targets that are already there."""
-        steps = self.supervised_steps(out[keys.TARGET_CHUNK].shape[1])
-        for key in (keys.TARGET_CHUNK, keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD, *self._target_pixels()):
-            if key in out.keys(include_nested=True):
-                out[key] = out[key][:, :steps]
-        return self.losses(out)
+        return self.losses(self._supervised(out))
+
+    def _supervised(self, td: TensorDictBase) -> TensorDictBase:
+        """Cut what is compared to the steps that enter the losses, and count padded steps as padding."""
+        td = td.copy()
+        present: list[Any] = [*td.keys(include_nested=True, leaves_only=True)]
+        window = next(key for key in present if key[0] in (keys.IMAGE[0], keys.PIXELS[0]) and key != keys.INSTRUCTION)
+        steps = self.supervised_steps(td[window].shape[1])
+        for key in present:
+            if key[0] == "target" or key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD):
+                td[key] = td[key][:, :steps]
+        if keys.STEP_IS_PAD in present:
+            is_pad = td[keys.STEP_IS_PAD][:, :steps]
+            for key in {keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD} & {*present}:
+                td[key] = td[key] | is_pad.reshape(*is_pad.shape, *[1] * (td[key].dim() - 2))
+        return td
 
     def supervised_steps(self, steps: int) -> int:
         """Return how many steps of a window enter the losses: those whose goal state lies inside it."""
@@ -170,12 +226,28 @@ class Policy(nn.Module):
                 names.append(name)
         return names
 
-    def read(self, tokens: Mapping[str, Tensor], *, heads: Collection[str], at: Collection[int]) -> TensorDict:
-        """Run the trunk and only the named heads, at the steps ``at``, computing nothing they cannot see."""
+    def read(
+        self,
+        tokens: Mapping[str, Tensor],
+        *,
+        heads: Collection[str],
+        at: Collection[int],
+        noise: Tensor | None = None,
+    ) -> TensorDict:
+        """Run the trunk and only the named heads, at the steps ``at``, computing nothing they cannot see.
+
+        Args:
+            tokens: encoded context by group, ``(B, T, n, D)``.
+            heads: names of the heads.
+            at: steps to read.
+            noise: what a sampling action head starts from, ``(B, len(at), K, A)``.
+        """
         config = self.recipe.config["heads"]
         groups = [group for group in self.layout.queries if any(["hidden", group] in config[h]["reads"] for h in heads)]
         hidden = self.trunk(*(tokens[name] for name in self.layout.context), outputs=groups, at=at)
         td = TensorDict({("hidden", g): h for g, h in zip(groups, hidden, strict=True)}, batch_size=hidden[0].shape[:1])
+        if noise is not None:
+            td[keys.under(keys.NOISE, "action")] = noise.to(hidden[0].device)
         for name in heads:
             td = self.stages[name](td)
         return td
@@ -200,55 +272,6 @@ class Policy(nn.Module):
 
         return load(Path(path), *overrides)
 
-    # -- wiring -------------------------------------------------------------------------------------------------
-
-    def _bind(self) -> dict[str, dict[str, TensorDictModuleBase]]:
-        config = self.recipe.config
-        encoders = {name: _bound(self.encoders[name], p, p["writes"]) for name, p in config["encoders"].items()}
-        heads = {name: _bound(self.heads[name], part, part["writes"]) for name, part in config["heads"].items()}
-        stages = {}
-        for mode in ("infer", "train"):
-            pixels = {f"pixels_{name}": self._bind_pixels(name, mode) for name in self.cameras}
-            readout = _Readout(self.trunk, skip=self.goal_ahead if mode == "train" else 0)
-            trunk = bind(
-                readout,
-                reads=[keys.under(keys.TOKENS, name) for name in self.layout.context],
-                writes=[keys.under(keys.HIDDEN, name) for name in self.layout.queries],
-            )
-            stages[mode] = {**pixels, **encoders, "trunk": trunk, **heads}
-        return stages
-
-    def _bind_pixels(self, name: str, mode: str) -> TensorDictModuleBase:
-        module, image, pixels = self.pixels[name], keys.under(keys.IMAGE, name), keys.under(keys.PIXELS, name)
-        if mode == "infer" or not self.ahead:
-            return bind(module, reads=[image], writes=[pixels])
-        pair = PixelsAndFuture(pixels=module)  # pyright: ignore[reportArgumentType]
-        future, target = keys.under(keys.FUTURE, name), keys.under(keys.TARGET_PIXELS, name)
-        return bind(pair, reads=[image, future], writes=[pixels, target])
-
-    def _graph(self, mode: str) -> TensorDictSequential:
-        inputs: list[keys.NestedKey] = [keys.STATE, keys.INSTRUCTION]
-        for name in self.cameras:
-            inputs += [keys.under(keys.IMAGE, name), keys.under(keys.FUTURE, name)]
-        return assemble(self._stages[mode], inputs=inputs)
-
-    def _target_pixels(self) -> list[keys.NestedKey]:
-        return [keys.under(keys.TARGET_PIXELS, name) for name in self.cameras]
-
-
-class _Readout(nn.Module):
-    """Call the trunk for every step but the last ``skip``, whose goal lies outside the window."""
-
-    def __init__(self, trunk: nn.Module, *, skip: int) -> None:
-        super().__init__()
-        self.trunk, self.skip = trunk, skip
-
-    def forward(self, *context: Tensor) -> tuple[Tensor, ...]:
-        steps = max(group.shape[1] for group in context)
-        if steps <= self.skip:
-            raise ValueError(f"expected a window of more than {self.skip} steps (goal_ahead), got {steps}")
-        return self.trunk(*context, at=range(steps - self.skip))
-
 
 def build_policy(name: str, *overrides: str) -> Policy:
     """Build a policy from a recipe, or load one from a checkpoint.
@@ -269,28 +292,3 @@ def build_policy(name: str, *overrides: str) -> Policy:
     if Path(name).is_dir():
         return Policy.from_pretrained(name, *overrides)
     return Policy(load_recipe(name, *overrides))
-
-
-def _check_read(layout: TokenLayout, heads: Mapping[str, Any]) -> None:
-    read = {key[1] for part in heads.values() for key in part["reads"] if key[0] == "hidden"}
-    unread = [name for name in layout.queries if name not in read]
-    if unread:
-        raise RecipeError(f"layout.queries declares {unread}, which no head reads; heads: {sorted(heads)}")
-
-
-def make_layout(config: Mapping[str, Any]) -> TokenLayout:
-    """Turn a recipe's ``layout`` section into a `TokenLayout`."""
-    edges = {
-        query: {key: Edge(**{**edge, "when": Attend(edge.get("when", "causal"))}) for key, edge in row.items()}
-        for query, row in config.get("edges", {}).items()
-    }
-    return TokenLayout(
-        context=config["context"],
-        queries=config.get("queries", {}),
-        default=Attend(config.get("default", "causal")),
-        edges=edges,
-    )
-
-
-def _bound(module: nn.Module, part: Mapping[str, Any], writes: Collection[Any]) -> Any:  # noqa: ANN401
-    return bind(module, reads=part["reads"], writes=writes)

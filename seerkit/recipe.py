@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = "seerkit.recipes"
-ORDER = ("meta", "cameras", "image_size", "patch", "dim", "steps", "chunk", "ahead", "goal_ahead", "layout", "pixels")
-ORDER += ("encoders", "trunk", "heads", "losses", "ensemble", "data", "train", "eval")
+ORDER = ("meta", "cameras", "image_size", "patch", "feature", "dim", "steps", "chunk", "goal_ahead", "layout", "pixels")
+ORDER += ("encoders", "targets", "trunk", "heads", "losses", "ensemble", "data", "init_from", "train", "eval")
 _LOCK = threading.Lock()
 
 
@@ -45,6 +45,11 @@ class Recipe:
         """Return sha256 over the resolved tree, without what only describes it (``meta``)."""
         body = {key: value for key, value in self.config.items() if key != "meta"}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def ahead(self) -> int:
+        """How many steps ahead a frame is foreseen; 0 without foresight."""
+        return foresight_ahead(self.config)
 
     def yaml(self) -> str:
         """Return the resolved tree as YAML; `load_recipe` reads it back."""
@@ -108,12 +113,14 @@ def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
     for section in ("meta", "layout", "trunk"):
         if section not in tree:
             raise RecipeError(f"a recipe needs a section {section!r}; this one has {sorted(tree)}")
+    tree["layout"] = _sizes(tree["layout"], len(tree["cameras"]))
     _drop_absent(tree["layout"])
-    for group in ("encoders", "heads", "losses"):
+    for group in ("encoders", "targets", "heads", "losses"):
         for part in tree.get(group, {}).values():
-            for side in ("reads", "writes"):
-                if side in part:
-                    part[side] = list(_per_camera(part[side], tree["cameras"]))
+            for bound in (part, part.get("learn") or {}):
+                for side in ("reads", "writes"):
+                    if side in bound:
+                        bound[side] = list(_per_camera(bound[side], tree["cameras"]))
     tree["pixels"] = {name: tree["pixels"][name] for name in tree["cameras"]}
     first = [key for key in ORDER if key in tree]
     return Recipe({key: tree[key] for key in [*first, *(tree.keys() - set(first))]}, tuple(overrides))
@@ -136,6 +143,11 @@ def build(config: object, **given: object) -> Any:  # noqa: ANN401 - whatever th
         return instantiate(config, _convert_="all")
     except (InstantiationException, TypeError) as error:
         raise RecipeError(f"{config['_target_']} cannot be built: {' '.join(str(error).split())}") from error
+
+
+def foresight_ahead(config: Mapping[str, Any]) -> int:
+    """Return how many steps ahead a recipe foresees a frame: what its foresight head says, 0 without one."""
+    return (config.get("heads") or {}).get("foresight", {}).get("ahead") or 0
 
 
 def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
@@ -205,6 +217,19 @@ def _drop_absent(layout: dict[str, Any]) -> None:
     kept = {query: row for query, row in kept.items() if row and query not in absent}
     if kept:
         layout["edges"] = kept
+    if "untimed" in layout:
+        layout["untimed"] = {name: value for name, value in layout["untimed"].items() if name not in absent}
+    if "interleave" in layout:
+        layout["interleave"]["groups"] = [name for name in layout["interleave"]["groups"] if name not in absent]
+
+
+def _sizes(tree: Any, cameras: int) -> Any:  # noqa: ANN401 - a branch of the layout section
+    """Replace ``{per_camera: n}`` by n times the number of cameras."""
+    if not isinstance(tree, dict):
+        return tree
+    if tree.keys() == {"per_camera"}:
+        return tree["per_camera"] * cameras
+    return {key: _sizes(value, cameras) for key, value in tree.items()}
 
 
 def _per_camera(keys: list[Any], cameras: list[str]) -> Iterator[Any]:

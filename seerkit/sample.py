@@ -25,7 +25,7 @@ def sample_batch(recipe: Recipe, *, batch: int, steps: int | None = None, target
     """
     config = recipe.config
     steps = int(steps or config["steps"])
-    size, ahead, chunk = config["image_size"], config.get("ahead") or 0, config["chunk"]
+    size, ahead, chunk = config["image_size"], recipe.ahead, config["chunk"]
     td = TensorDict({}, batch_size=[batch])
     for name in config["cameras"]:
         td[keys.under(keys.IMAGE, name)] = _frames(batch, steps, size)

@@ -172,7 +172,7 @@ def warnings(rollouts: Mapping[str, Rollout], curves: Curves) -> list[str]:
 
 def _trained(policy: "Policy", plan: Plan, progress: Progress | None) -> Rollout:
     total = Rollout(())
-    ahead = policy.recipe.config.get("ahead") or 0
+    ahead = policy.recipe.ahead
     rows = max(1, min(plan.workers, plan.episodes))
     for scene in plan.scenes:
         play = partial(rollout, env=scene, seed=plan.seed, workers=plan.workers, ahead=ahead)

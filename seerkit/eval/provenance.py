@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seerkit.recipe import foresight_ahead
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -72,7 +74,7 @@ def execution(policy: "Policy") -> dict[str, Any]:
         "ensemble": config.get("ensemble"),
         "chunk": config.get("chunk"),
         "history_steps": config.get("steps"),
-        "foresight_ahead": config.get("ahead") or 0,
+        "foresight_ahead": foresight_ahead(config),
         "actions_per_prediction": (config.get("ensemble") or {}).get("replan_interval", 1),
         "device": str(parameter.device),
         "dtype": str(parameter.dtype).removeprefix("torch."),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seerkit.data.sampler import Sampler
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows, split_episodes
+from seerkit.recipe import foresight_ahead
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
@@ -109,7 +110,7 @@ class _Run:
         sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
         fraction = data.get("fraction", 1.0)
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
-        cut = {name: config.get(name) or 0 for name in ("steps", "chunk", "ahead")}
+        cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
         cut |= {"cameras": list(config["cameras"]), "sentence": sentence}
         self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out

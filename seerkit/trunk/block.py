@@ -21,7 +21,7 @@ class Block(nn.Module):
 
     Shape:
         x: ``(B, N, dim)``.
-        mask: boolean ``(N, N)``, ``True`` = may attend.
+        mask: boolean ``(N, N)`` or ``(B, 1, N, N)``, ``True`` = may attend.
         returns: ``(B, N, dim)``.
 
     Raises:

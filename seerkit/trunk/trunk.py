@@ -12,12 +12,15 @@ from torch.nn import functional
 from seerkit.layout import TokenLayout
 from seerkit.trunk.block import Block
 
+Start = Literal["gpt2", "gr1", "wide", "bare"]
+STARTS: tuple[Start, ...] = ("gpt2", "gr1", "wide", "bare")
+
 
 class TokenTrunk(nn.Module):
     """Run a masked transformer over the tokens of all steps and read the learned queries.
 
-    The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries, then a
-    LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
+    The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries
+    (but not to the layout's ``untimed`` groups), then a LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
     is the only one.
 
     Tokens that cannot influence what is asked for are never computed (see `TokenLayout.needed`).
@@ -34,6 +37,7 @@ class TokenTrunk(nn.Module):
             the official Seer. ``"wide"``: weights N(0, 1 / (3 dim)), queries N(0, 0.04), for
             a narrow, shallow trunk that learns from nothing. ``"bare"``: as ``"wide"``, and embeddings are not
             normalised, so that what the first blocks read weighs more against what the queries start with.
+            ``"gr1"``: weights N(0, 0.02) without scaled residuals, queries and time N(0, 1), as in the official GR-1.
 
     Shape:
         context: one ``(B, T, n, dim)`` per context group, in the layout's order, with ``T <= steps``; a group that is
@@ -56,11 +60,11 @@ class TokenTrunk(nn.Module):
         steps: int,
         dropout: float = 0.1,
         activation: Literal["gelu_new", "relu"] = "gelu_new",
-        start: Literal["gpt2", "wide", "bare"] = "gpt2",
+        start: Start = "gpt2",
     ) -> None:
         super().__init__()
-        if start not in ("gpt2", "wide", "bare"):
-            raise ValueError(f"start is 'gpt2', 'wide' or 'bare', got {start!r}")
+        if start not in STARTS:
+            raise ValueError(f"start is one of {STARTS}, got {start!r}")
         self.layout, self.steps, self.dropout = layout, steps, dropout
         # nn.ParameterDict sorts a plain dict's keys: always iterate over layout.queries, never over self.queries
         self.queries = nn.ParameterDict({name: nn.Parameter(torch.zeros(n, dim)) for name, n in layout.queries.items()})
@@ -72,16 +76,29 @@ class TokenTrunk(nn.Module):
         self.final = nn.LayerNorm(dim)
         self.register_buffer("mask", layout.mask(steps), persistent=False)
         self._kept: dict[tuple[int, tuple[str, ...], tuple[int, ...]], Tensor] = {}
-        residual = (2 * depth) ** -0.5
         if start == "gpt2":
-            self._initialise(std=0.02, residual=0.02 * residual, query=0.0)
+            self._initialise(std=0.02, residual=0.02 * (2 * depth) ** -0.5, query=0.0)
+        elif start == "gr1":
+            self._initialise(std=0.02, residual=0.02, query=1.0)
+            nn.init.normal_(self.time)
         else:
             self._initialise(std=(3 * dim) ** -0.5, residual=(3 * dim) ** -0.5, query=0.2)
 
     def forward(
-        self, *context: Tensor, outputs: Collection[str] | None = None, at: Collection[int] | None = None
+        self,
+        *context: Tensor,
+        outputs: Collection[str] | None = None,
+        at: Collection[int] | None = None,
+        is_pad: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Read the groups ``outputs`` (default: all queries) at the steps ``at`` (default: all)."""
+        """Read the groups ``outputs`` (default: all queries) at the steps ``at`` (default: all).
+
+        Args:
+            context: see the class.
+            outputs: names of query groups.
+            at: steps.
+            is_pad: bool ``(B, T)``, ``True`` at steps that are padding: nobody sees their tokens.
+        """
         tokens = self.embed(*context)
         steps = tokens.shape[1]
         wanted = tuple(self.layout.queries if outputs is None else outputs)
@@ -89,6 +106,8 @@ class TokenTrunk(nn.Module):
         keep = self._needed(steps, wanted, at)
         x = functional.dropout(tokens.flatten(1, 2)[:, keep], self.dropout, self.training)
         mask = self._mask(steps)[keep][:, keep]
+        if is_pad is not None:
+            mask = _without_padding(mask, is_pad, step=keep // self.layout.tokens_per_step)
         for block in self.blocks:
             x = block(x, mask)
         return self._read(self.final(x), keep, wanted, at)
@@ -99,7 +118,12 @@ class TokenTrunk(nn.Module):
         batch, steps = len(context[0]), max(group.shape[1] for group in context)
         queries = [self.queries[name].expand(batch, steps, -1, -1) for name in self.layout.queries]
         groups = [group.expand(-1, steps, -1, -1) for group in context]
-        return self.norm(torch.cat([*groups, *queries], dim=2) + self.time[:steps])
+        time = self.time[:steps]
+        if self.layout.untimed:
+            named = zip(self.layout.sizes, [*groups, *queries], strict=True)
+            own = [group if name in self.layout.untimed else group + time for name, group in named]
+            return self.norm(torch.cat(own, dim=2))
+        return self.norm(torch.cat([*groups, *queries], dim=2) + time)
 
     def _check(self, context: tuple[Tensor, ...]) -> None:
         given = {name: group.shape[2] for name, group in zip(self.layout.context, context, strict=False)}
@@ -140,3 +164,13 @@ class TokenTrunk(nn.Module):
                 nn.init.normal_(parameter, std=residual if name.endswith(("out.weight", "narrow.weight")) else std)
         for name in self.layout.queries:
             nn.init.normal_(self.queries[name], std=query)
+
+
+def _without_padding(mask: Tensor, is_pad: Tensor, *, step: Tensor) -> Tensor:
+    """Hide the tokens of padded steps: ``(N, N)`` becomes ``(B, 1, N, N)``.
+
+    A row that sees nobody any more sees itself, so that no softmax is empty; such rows belong to padded steps.
+    """
+    seen = mask & ~is_pad[:, step][:, None]
+    alone = ~seen.any(dim=-1, keepdim=True) & torch.eye(len(mask), dtype=torch.bool, device=mask.device)
+    return (seen | alone)[:, None]

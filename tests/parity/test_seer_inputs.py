@@ -17,7 +17,7 @@ from seerkit.camera import resize_crop
 from seerkit.camera.shift import apply_shift
 from seerkit.convert.seer import seer_name
 from seerkit.goal import ClipTokenizer
-from seerkit.policy import make_layout
+from seerkit.wiring import make_layout
 from tests.parity import golden
 
 CASES = golden.cases("seer")

@@ -183,7 +183,10 @@ def loss_overrides(settings: dict) -> list[str]:
         f"losses.gripper.weight={action * train['loss_gripper_action_ratio']}",
     ]
     if settings["seer"]["obs_pred"]:
-        weights += [f"losses.foresight.weight={0.1 * float(train['loss_image'])}", f"ahead={train['future_steps']}"]
+        weights += [
+            f"losses.foresight.weight={0.1 * float(train['loss_image'])}",
+            f"heads.foresight.ahead={train['future_steps']}",
+        ]
     return weights
 
 

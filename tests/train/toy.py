@@ -51,7 +51,7 @@ class ToyPolicy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        shape = {"steps": 2, "chunk": 3, "ahead": 2, "cameras": ["primary"]}
+        shape = {"steps": 2, "chunk": 3, "heads": {"foresight": {"ahead": 2}}, "cameras": ["primary"]}
         self.recipe = ToyRecipe(config={**shape, "train": dict(TRAIN)})
         self.body = nn.Sequential(nn.Linear(3 * 8 * 8 + 7 + 2, 32), nn.ReLU(), nn.Dropout(0.1))
         self.arm, self.gripper = nn.Linear(32, 3 * 6), nn.Linear(32, 3)
