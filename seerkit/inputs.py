@@ -56,7 +56,7 @@ def check_targets(policy: Policy, td: TensorDictBase) -> None:
             raise ValueError(f"{keys.TARGET_CHUNK}: expected finite actions, got NaN or infinity")
     if policy.ahead:
         expected[keys.FUTURE_IS_PAD] = (batch, steps)
-    if keys.STEP_IS_PAD in td.keys():
+    if keys.STEP_IS_PAD in set(td.keys()):
         expected[keys.STEP_IS_PAD] = (batch, steps)
     for key, shape in expected.items():
         if tuple(td[key].shape) != shape:

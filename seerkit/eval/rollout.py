@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from seerkit.agent import Agent
 from seerkit.eval.actors import Actor, EpisodeActor
 from seerkit.eval.records import Episode, Recording, Rollout, summarise_latency
 from seerkit.eval.scene import EnvFactory, Scene, as_scene
@@ -138,6 +139,8 @@ class _Table:
                 self.tapes[row] = _Tape(observation["image"], row)
         if isinstance(self.actor, EpisodeActor):
             self.actor.begin(self.envs, rows, seeds)
+        elif isinstance(self.actor, Agent):
+            self.actor.reset(rows, seeds=seeds)
         else:
             self.actor.reset(rows)
         return observation

@@ -19,9 +19,9 @@ STARTS: tuple[Start, ...] = ("gpt2", "gr1", "wide", "bare")
 class TokenTrunk(nn.Module):
     """Run a masked transformer over the tokens of all steps and read the learned queries.
 
-    The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries
-    (but not to the layout's ``untimed`` groups), then a LayerNorm, then GPT-2 blocks without position embeddings and without GPT-2's own triangular mask; the layout's mask
-    is the only one.
+    The official Seer's backbone: a learned vector per *step* (not per token) is added to context and queries (but not
+    to the layout's ``untimed`` groups), then a LayerNorm, then GPT-2 blocks without position embeddings and without
+    GPT-2's own triangular mask; the layout's mask is the only one.
 
     Tokens that cannot influence what is asked for are never computed (see `TokenLayout.needed`).
 
