@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from seerkit.cli_ablate import ablate
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def collect(
     recording = Recording(noise=noise, random_start=random_start, chain=chain, ask=ask)
     store = record(env, out, episodes=episodes, seed=seed, recording=recording)
     console.print(f"recorded {store!r}")
+
+
+app.command()(ablate)
 
 
 @app.command()
