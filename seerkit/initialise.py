@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
+
+Start = Literal["xavier", "torch"]
+"""``"xavier"``: linear layers Xavier-uniform, zero bias, as the official Seer; ``"torch"``: PyTorch's own, as GR-1."""
+
+
+def begin(module: nn.Module, start: Start) -> None:
+    """Start every trainable linear layer below ``module`` as ``start`` says.
+
+    Raises:
+        ValueError: if ``start`` is unknown.
+    """
+    if start not in ("xavier", "torch"):
+        raise ValueError(f"start is 'xavier' or 'torch', got {start!r}")
+    if start == "xavier":
+        xavier(module)
 
 
 def xavier(module: nn.Module) -> None:

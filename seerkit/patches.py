@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
 EPSILON = 1e-6
@@ -64,7 +66,15 @@ def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (patches.var(dim=-1, keepdim=True) + EPSILON).sqrt()
 
 
-def normalise_patches(patches: Tensor) -> Tensor:
-    """Bring each patch to mean 0 and deviation 1, the target Seer, GR-1 and MAE predict."""
-    mean, deviation = patch_statistics(patches)
+def normalise_patches(patches: Tensor, *, epsilon: Literal["variance", "deviation"] = "variance") -> Tensor:
+    """Bring each patch to mean 0 and deviation 1, the target Seer, GR-1 and MAE predict.
+
+    Args:
+        patches: ``(..., P, N)``.
+        epsilon: what 1e-6 is added to, the ``"variance"`` (MAE, Seer) or the ``"deviation"`` (GR-1).
+    """
+    if epsilon == "deviation":
+        mean, deviation = patches.mean(dim=-1, keepdim=True), patches.std(dim=-1, keepdim=True) + EPSILON
+    else:
+        mean, deviation = patch_statistics(patches)
     return (patches - mean) / deviation

@@ -3,7 +3,8 @@
 from seerkit.camera.conv_vit import ConvVit
 from seerkit.camera.pixels import Pixels, PixelsAndFuture
 from seerkit.camera.resize import resize_crop
+from seerkit.camera.tensor_pixels import TensorPixels
 from seerkit.camera.tokens import CameraTokens
 from seerkit.camera.vit import Vit
 
-__all__ = ["CameraTokens", "ConvVit", "Pixels", "PixelsAndFuture", "Vit", "resize_crop"]
+__all__ = ["CameraTokens", "ConvVit", "Pixels", "PixelsAndFuture", "TensorPixels", "Vit", "resize_crop"]

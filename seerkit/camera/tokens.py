@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from seerkit.initialise import xavier
+from seerkit.initialise import Start, begin
 
 
 class CameraTokens(nn.Module):
@@ -21,6 +21,7 @@ class CameraTokens(nn.Module):
         resample: patches ``(N, P, width)`` -> ``(N, Q, width)``; one for all cameras, or one per camera by name.
         width: feature size of ``vit``.
         dim: width of the trunk.
+        start: how the projections start, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
         pixels: one ``(B, T, 3, S, S)`` per camera.
@@ -38,6 +39,7 @@ class CameraTokens(nn.Module):
         resample: nn.Module | Mapping[str, nn.Module],
         width: int,
         dim: int,
+        start: Start = "xavier",
     ) -> None:
         super().__init__()
         self.cameras = tuple(cameras)
@@ -47,8 +49,8 @@ class CameraTokens(nn.Module):
         self.resample = nn.ModuleDict(resample) if isinstance(resample, Mapping) else resample
         self.image = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
         self.summary = nn.ModuleDict({name: nn.Linear(width, dim) for name in self.cameras})
-        xavier(self.image)
-        xavier(self.summary)
+        begin(self.image, start)
+        begin(self.summary, start)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, Tensor]:
         if len(pixels) != len(self.cameras):

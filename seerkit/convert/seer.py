@@ -1,56 +1,40 @@
-"""Names and layouts of the official Seer's checkpoints, and ours."""
+"""The official Seer's tensors: what they are called there and here."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-UNUSED = ("action_pose_encoder.", "action_gripper_position_encoder.", "action_projector.", "recon_")
-"""The 14 tensors that the official model registers and saves but never uses."""
+from seerkit.convert.rules import Rule, Table, affine, gpt2, perceiver
 
-# official pattern -> ours; {} stands for the pattern's groups, in order
-_NAMES: tuple[tuple[str, str], ...] = (
-    (r"action_pred_token", "trunk.queries.action"),
-    (r"obs_tokens", "trunk.queries.foresight"),
-    (r"transformer_backbone_position_embedding", "trunk.time"),
-    (r"mask_token", "heads.foresight.mask_token"),
-    (r"text_projector\.(.+)", "encoders.goal.project.{}"),
-    (r"arm_state_encoder\.(.+)", "encoders.state.pose.{}"),
-    (r"gripper_state_encoder\.(.+)", "encoders.state.gripper.{}"),
-    (r"state_projector\.(.+)", "encoders.state.project.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.0\.norm_media\.(.+)", "encoders.image.resample.attend.{}.norm_patches.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.0\.norm_latents\.(.+)", "encoders.image.resample.attend.{}.norm_latents.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.0\.to_q\.(.+)", "encoders.image.resample.attend.{}.query.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.0\.to_kv\.(.+)", "encoders.image.resample.attend.{}.key_value.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.0\.to_out\.(.+)", "encoders.image.resample.attend.{}.out.{}"),
-    (r"perceiver_resampler\.layers\.(\d+)\.1\.(.+)", "encoders.image.resample.feed.{}.{}"),
-    (r"perceiver_resampler\.(latents|norm\..+)", "encoders.image.resample.{}"),
-    (r"image_(primary|wrist)_projector\.(.+)", "encoders.image.image.{}.{}"),
-    (r"cls_token_(primary|wrist)_projector\.(.+)", "encoders.image.summary.{}.{}"),
-    (r"embedding_layer_norm\.(.+)", "trunk.norm.{}"),
-    (r"transformer_backbone\.h\.(\d+)\.ln_([12])\.(.+)", "trunk.blocks.{}.norm{}.{}"),
-    (r"transformer_backbone\.h\.(\d+)\.attn\.c_attn\.(.+)", "trunk.blocks.{}.qkv.{}"),
-    (r"transformer_backbone\.h\.(\d+)\.attn\.c_proj\.(.+)", "trunk.blocks.{}.out.{}"),
-    (r"transformer_backbone\.h\.(\d+)\.mlp\.c_fc\.(.+)", "trunk.blocks.{}.wide.{}"),
-    (r"transformer_backbone\.h\.(\d+)\.mlp\.c_proj\.(.+)", "trunk.blocks.{}.narrow.{}"),
-    (r"transformer_backbone\.ln_f\.(.+)", "trunk.final.{}"),
-    (r"action_decoder\.(\d+\..+)", "heads.action.body.{}"),
-    (r"arm_action_decoder\.0\.(.+)", "heads.action.arm.{}"),
-    (r"gripper_action_decoder\.0\.(.+)", "heads.action.gripper.{}"),
-    (r"image_decoder_obs_pred_projector\.(.+)", "heads.foresight.project.{}"),
-    (r"image_decoder\.(\d+\..+)", "heads.foresight.blocks.{}"),
-    (r"image_decoder_norm\.(.+)", "heads.foresight.norm.{}"),
-    (r"image_decoder_pred\.(.+)", "heads.foresight.pixels.{}"),
+TABLE = Table(
+    system="Seer",
+    rules=(
+        Rule("action_pred_token", "trunk.queries.action", "1 1 n d -> n d"),
+        Rule("obs_tokens", "trunk.queries.foresight", "1 1 n d -> n d"),
+        Rule("transformer_backbone_position_embedding", "trunk.time", "1 s 1 d -> s 1 d"),
+        Rule("mask_token", "heads.foresight.mask_token", "1 1 d -> d"),
+        *affine("text_projector", "encoders.goal.project"),
+        *affine("arm_state_encoder", "encoders.state.pose"),
+        *affine("gripper_state_encoder", "encoders.state.gripper"),
+        *affine("state_projector", "encoders.state.project"),
+        *perceiver(),
+        *affine("image_{camera}_projector", "encoders.image.image.{camera}"),
+        *affine("cls_token_{camera}_projector", "encoders.image.summary.{camera}"),
+        *affine("embedding_layer_norm", "trunk.norm"),
+        *gpt2("transformer_backbone"),
+        *affine("action_decoder", "heads.action.body"),
+        *affine("arm_action_decoder.0", "heads.action.arm"),
+        *affine("gripper_action_decoder.0", "heads.action.gripper"),
+        *affine("image_decoder_obs_pred_projector", "heads.foresight.project"),
+        *affine("image_decoder", "heads.foresight.blocks"),
+        *affine("image_decoder_norm", "heads.foresight.norm"),
+        *affine("image_decoder_pred", "heads.foresight.pixels"),
+    ),
+    idle=(r"action_(pose_encoder|gripper_position_encoder|projector)\..+", r"recon_.+"),
 )
-_TRANSPOSED = re.compile(r"transformer_backbone\.h\.\d+\.(attn|mlp)\.c_\w+\.weight")
-_AXES = {
-    "action_pred_token": (1, 1),
-    "obs_tokens": (1, 1),
-    "mask_token": (1, 1),
-    "transformer_backbone_position_embedding": (1,),
-}
 
 
 def seer_name(official: str) -> str | None:
@@ -63,12 +47,7 @@ def seer_name(official: str) -> str | None:
         >>> seer_name("transformer_backbone.h.3.attn.c_attn.weight")
         'trunk.blocks.3.qkv.weight'
     """
-    if official.startswith(UNUSED):
-        return None
-    for pattern, ours in _NAMES:
-        if match := re.fullmatch(pattern, official):
-            return ours.format(*match.groups())
-    raise KeyError(f"the official Seer has no tensor {official!r}")
+    return TABLE.our_name(official)
 
 
 def from_seer(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,11 +61,28 @@ def from_seer(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: for a tensor the official Seer does not have.
     """
-    ours = {}
-    for key, tensor in official.items():
-        name = key.removeprefix("module.")
-        target = seer_name(name)
-        if target is not None:
-            tensor = tensor.T if _TRANSPOSED.fullmatch(name) else tensor
-            ours[target] = tensor.reshape(tensor.shape[len(_AXES.get(name, ())) :]).contiguous()
-    return ours
+    return TABLE.carry({name.removeprefix("module."): tensor for name, tensor in official.items()})
+
+
+def idle_tensors(dim: int) -> dict[str, Tensor]:
+    """Return the 14 tensors that the official model registers and saves but never uses, freshly initialised as there.
+
+    Args:
+        dim: width of the trunk.
+    """
+    linears = {
+        "action_pose_encoder": nn.Linear(6, dim),
+        "action_gripper_position_encoder": nn.Linear(2, dim),
+        "action_projector": nn.Linear(2 * dim, dim),
+        "recon_state_decoder.0": nn.Linear(dim, dim // 2),
+        "recon_state_decoder.2": nn.Linear(dim // 2, dim // 2),
+        "recon_arm_state_decoder.0": nn.Linear(dim // 2, 6),
+        "recon_gripper_state_decoder.0": nn.Linear(dim // 2, 1),
+    }
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, linear in linears.items():
+        nn.init.xavier_uniform_(linear.weight, generator=generator)
+        nn.init.zeros_(linear.bias)
+        tensors |= {f"{name}.weight": linear.weight.detach(), f"{name}.bias": linear.bias.detach()}
+    return tensors

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from seerkit._compat import ensure_torchvision
+from seerkit.initialise import Start, begin
 
+LENGTH_EPSILON = 1e-6
+"""Added to a feature's length before dividing by it (GR-1)."""
 CONTEXT_LENGTH = 77
 """Token ids per sentence in CLIP: start, words, end, zeros."""
 
@@ -56,20 +59,28 @@ class TextGoal(nn.Module):
         tower: token ids ``(U, L)`` -> features ``(U, width)``.
         width: the tower's feature size.
         dim: width of the trunk.
+        normalise: divide the feature by its length (plus 1e-6) first, as GR-1 does and Seer does not.
+        start: how the projection starts, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
         tokens: int64 ``(B, L)``.
         returns: ``(B, 1, 1, dim)``, one token, to be shared by every step.
     """
 
-    def __init__(self, *, tower: nn.Module, width: int, dim: int) -> None:
+    def __init__(
+        self, *, tower: nn.Module, width: int, dim: int, normalise: bool = False, start: Start = "torch"
+    ) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower, self.normalise = tower, normalise
         self.project = nn.Linear(width, dim)
+        begin(self.project, start)
 
     def forward(self, tokens: Tensor) -> Tensor:
         distinct, row = torch.unique(tokens, dim=0, return_inverse=True)
-        return self.project(self.tower(distinct))[row][:, None, None]
+        feature = self.tower(distinct)
+        if self.normalise:
+            feature = feature / (feature.norm(dim=-1, keepdim=True) + LENGTH_EPSILON)
+        return self.project(feature)[row][:, None, None]
 
 
 def _sentences(text: object) -> list[str]:

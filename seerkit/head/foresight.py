@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from seerkit._compat import ensure_torchvision
-from seerkit.initialise import xavier
+from seerkit.initialise import Start, begin
 
 
 class ForesightHead(nn.Module):
     """Decode each camera's foresight tokens into all patches of its future image, as MAE's decoder does.
 
-    The official Seer's decoder: project the tokens, append one learned mask token per patch, add fixed sine-cosine
-    positions to both (each on its own square grid), run ViT blocks, read the patches. One decoder serves all cameras.
+    The official Seer's decoder, and with other options GR-1's: project the tokens, append one learned mask token per
+    patch, add fixed sine-cosine positions (each on its own square grid), run ViT blocks, read the patches. One decoder
+    serves all cameras.
 
     Args:
         cameras: names, in the order of the foresight tokens.
@@ -23,10 +25,12 @@ class ForesightHead(nn.Module):
         image_size: side of the square image.
         patch: side of a patch in pixels.
         depth: ViT blocks.
-        heads: attention heads; the official Seer uses 16 at every size.
+        heads: attention heads; the official Seer and GR-1 use 16 at every size.
+        place: what gets positions: ``"all"`` (Seer) or the mask tokens of the ``"patches"`` alone (GR-1).
+        start: how weights start: ``"xavier"``, mask token N(0, 0.02) (Seer), or ``"torch"``, mask token 0 (GR-1).
 
     Shape:
-        hidden: ``(B, T, cameras * n, dim)`` with ``n`` a square number.
+        hidden: ``(B, T, cameras * n, dim)``; ``n`` is a square number if the tokens get positions.
         returns: one ``(B, T, P, 3 * patch**2)`` per camera, ``P`` patches row by row.
 
     Raises:
@@ -34,15 +38,27 @@ class ForesightHead(nn.Module):
     """
 
     def __init__(
-        self, *, cameras: Sequence[str], dim: int, image_size: int, patch: int, depth: int = 2, heads: int = 16
+        self,
+        *,
+        cameras: Sequence[str],
+        dim: int,
+        image_size: int,
+        patch: int,
+        depth: int = 2,
+        heads: int = 16,
+        place: Literal["all", "patches"] = "all",
+        start: Start = "xavier",
     ) -> None:
         super().__init__()
+        if place not in ("all", "patches"):
+            raise ValueError(f"place is 'all' or 'patches', got {place!r}")
         ensure_torchvision()
         from timm.models.vision_transformer import Block
 
         self.cameras, self.patches = tuple(cameras), (image_size // patch) ** 2
         self.project = nn.Linear(dim, dim)
-        self.mask_token = nn.Parameter(torch.randn(dim) * 0.02)
+        self.tokens_placed = place == "all"
+        self.mask_token = nn.Parameter(torch.randn(dim) * 0.02 if start == "xavier" else torch.zeros(dim))
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio=4.0, qkv_bias=True) for _ in range(depth))
         for block in self.blocks:
             block.norm1.eps = block.norm2.eps = 1e-5  # pyright: ignore
@@ -50,14 +66,15 @@ class ForesightHead(nn.Module):
         self.pixels = nn.Linear(dim, 3 * patch**2)
         self.place: Tensor
         self.register_buffer("place", grid_positions(self.patches, dim), persistent=False)
-        xavier(self)
+        begin(self, start)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
         lead, cameras = hidden.shape[:2], len(self.cameras)
         if hidden.shape[2] % cameras:
             raise ValueError(f"expected foresight tokens for {cameras} cameras, got {hidden.shape[2]} in all")
         tokens = self.project(hidden).unflatten(2, (cameras, -1)).flatten(0, 2)
-        tokens = tokens + grid_positions(tokens.shape[1], tokens.shape[2]).to(tokens)
+        if self.tokens_placed:
+            tokens = tokens + grid_positions(tokens.shape[1], tokens.shape[2]).to(tokens)
         masked = (self.mask_token + self.place).expand(len(tokens), -1, -1)
         x = torch.cat([tokens, masked], dim=1)
         for block in self.blocks:

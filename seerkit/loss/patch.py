@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ class PatchLoss(nn.Module):
     Args:
         patch: side of a patch in pixels.
         normalise: predict each patch brought to mean 0 and deviation 1 (MAE, GR-1, Seer) instead of its pixels.
+        epsilon: what 1e-6 is added to while normalising, the ``"variance"`` (Seer) or the ``"deviation"`` (GR-1).
 
     Shape:
         predictions: one ``(B, T, P, 3 * patch**2)`` per camera, followed by
@@ -26,9 +29,14 @@ class PatchLoss(nn.Module):
         ValueError: if predictions and targets are not as many.
     """
 
-    def __init__(self, *, patch: int, normalise: bool = True) -> None:
+    def __init__(
+        self, *, patch: int, normalise: bool = True, epsilon: Literal["variance", "deviation"] = "variance"
+    ) -> None:
         super().__init__()
+        if epsilon not in ("variance", "deviation"):
+            raise ValueError(f"epsilon is added to 'variance' or 'deviation', got {epsilon!r}")
         self.patch, self.normalise = patch, normalise
+        self.epsilon: Literal["variance", "deviation"] = epsilon
 
     def forward(self, *inputs: Tensor) -> Tensor:
         *images, is_pad = inputs
@@ -41,5 +49,5 @@ class PatchLoss(nn.Module):
     def _error(self, patches: Tensor, image: Tensor) -> Tensor:
         target = patchify(image, self.patch)
         if self.normalise:
-            target = normalise_patches(target)
+            target = normalise_patches(target, epsilon=self.epsilon)
         return (patches - target).square().flatten(2).mean(dim=-1)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seerkit.initialise import xavier
+from seerkit.initialise import Start, begin
 
 
 class Perceiver(nn.Module):
     """Let a few learned latents attend to all patches and to themselves (Alayrac et al., 2022).
 
-    As in the official Seer: no position is added to the patches, no biases in the linear layers, exact GELU.
+    As in the official Seer: no position is added to the patches, no biases in the linear layers, exact GELU. GR-1 uses
+    the same resampler with other heads and adds one learned vector, Flamingo's position of the image, to every patch.
 
     Args:
         width: feature size of patches and latents.
@@ -20,14 +21,27 @@ class Perceiver(nn.Module):
         depth: attention plus feed-forward layers.
         heads: attention heads.
         head_dim: size of one head.
+        media: add a learned vector to every patch.
+        start: how the linear layers start, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
         patches: ``(N, P, width)``.
         returns: ``(N, latents, width)``.
     """
 
-    def __init__(self, *, width: int, latents: int, depth: int = 3, heads: int = 8, head_dim: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        latents: int,
+        depth: int = 3,
+        heads: int = 8,
+        head_dim: int = 64,
+        media: bool = False,
+        start: Start = "xavier",
+    ) -> None:
         super().__init__()
+        self.media = nn.Parameter(torch.randn(width)) if media else None
         self.latents = nn.Parameter(torch.randn(latents, width))
         self.attend = nn.ModuleList(LatentAttention(width=width, heads=heads, head_dim=head_dim) for _ in range(depth))
         self.feed = nn.ModuleList(
@@ -40,9 +54,11 @@ class Perceiver(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        xavier(self)
+        begin(self, start)
 
     def forward(self, patches: Tensor) -> Tensor:
+        if self.media is not None:
+            patches = patches + self.media
         latents = self.latents.expand(len(patches), -1, -1)
         for attend, feed in zip(self.attend, self.feed, strict=True):
             latents = latents + attend(patches, latents)

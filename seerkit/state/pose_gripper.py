@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seerkit.initialise import Start, begin
+
 POSE = 6
 """Position (m) and extrinsic-xyz Euler angles (rad)."""
 
@@ -30,6 +32,7 @@ class PoseGripper(nn.Module):
         centre: subtracted from the pose (after ``tool_down``); 6 numbers in m and rad.
         scale: divides the pose after ``centre``; 6 numbers in m and rad.
         tool_down: replace roll by roll - pi, in (-pi, pi].
+        start: how the linear layers start, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
         state: ``(B, T, 7)`` or, with widths, ``(B, T, 8)``: position (m), extrinsic-xyz Euler angles (rad), gripper.
@@ -50,6 +53,7 @@ class PoseGripper(nn.Module):
         centre: Sequence[float] = (0.0,) * POSE,
         scale: Sequence[float] = (1.0,) * POSE,
         tool_down: bool = False,
+        start: Start = "torch",
     ) -> None:
         super().__init__()
         if gripper not in ("open_closed", "widths"):
@@ -63,6 +67,7 @@ class PoseGripper(nn.Module):
         self.pose = nn.Linear(POSE, dim)
         self.gripper = nn.Linear(2, dim)
         self.project = nn.Linear(2 * dim, dim)
+        begin(self, start)
 
     def forward(self, state: Tensor) -> Tensor:
         if state.shape[-1] != self.size:
