@@ -33,7 +33,7 @@ def ablate(
         return
     from seerkit.ablate.run import ablate as run
     from seerkit.ablate.study import make_study
-    from seerkit.ablate.table import rich_table
+    from seerkit.ablate.table import NOTE, rich_table
 
     given = overrides or []
     settings = [override for override in given if override.lstrip("+~").startswith("hydra")]
@@ -48,6 +48,7 @@ def ablate(
         settings=settings,
     )
     console.print(rich_table(outcome))
+    console.print(NOTE, style="dim")
     console.print(f"table: [bold]{folder / 'ablation.md'}[/]   plot: [bold]{folder / 'ablation.png'}[/]", soft_wrap=True)
     if not outcome.complete:
         console.print("[yellow]some runs are missing[/]; the same command goes on where this one stopped")

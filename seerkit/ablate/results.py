@@ -10,7 +10,7 @@ from typing import Any
 
 from seerkit.ablate.groups import Row
 from seerkit.ablate.job import Job
-from seerkit.ablate.statistics import nested_bootstrap, paired_difference
+from seerkit.ablate.statistics import paired_difference, success_interval
 from seerkit.ablate.study import Study
 from seerkit.data.files import write_text
 from seerkit.eval.statistics import Interval, wilson
@@ -60,8 +60,8 @@ class RowOutcome:
 
     @property
     def success(self) -> Interval | None:
-        """Mean success over the seeds; the interval resamples seeds and, inside them, episodes."""
-        return nested_bootstrap([run.success for run in self.runs]) if self.runs else None
+        """Mean success over the seeds, with `success_interval`."""
+        return success_interval([run.success for run in self.runs]) if self.runs else None
 
     @property
     def difference(self) -> Interval | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seerkit.eval.statistics import Interval
+from seerkit.eval.statistics import Interval, wilson
 
 
 def nested_bootstrap(
@@ -47,6 +47,21 @@ def nested_bootstrap(
     low, high = np.quantile(spread, [tail, 1 - tail])
     value = float(np.mean([np.mean(run) for run in runs]))
     return Interval(value, float(low), float(high))
+
+
+def success_interval(runs: Sequence[Sequence[bool]]) -> Interval:
+    """Bound a success rate over runs: the nested bootstrap's interval, at least as wide as Wilson's for all episodes.
+
+    Resampling cannot leave what was seen: where all episodes went alike it would claim certainty.
+
+    Example:
+        >>> interval = success_interval([[False] * 20] * 3)
+        >>> interval.low, round(interval.high, 3)
+        (0.0, 0.06)
+    """
+    drawn = nested_bootstrap(runs)
+    pooled = wilson(sum(sum(run) for run in runs), sum(len(run) for run in runs))
+    return Interval(drawn.value, min(drawn.low, pooled.low), max(drawn.high, pooled.high))
 
 
 def paired_difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Interval:

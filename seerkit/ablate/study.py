@@ -42,8 +42,17 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "quick": Preset(episodes=300, play=300, updates=400, pretrain_updates=300, trials=40),
-    "full": Preset(episodes=800, play=1600, updates=1000, pretrain_updates=1500, trials=100),
+    "quick": Preset(
+        episodes=300,
+        play=300,
+        updates=600,
+        pretrain_updates=400,
+        trials=40,
+        overrides=("train.batch_size=32", "train.ema=0.98", "train.holdout=0.1", "train.validate_every=300"),
+    ),
+    "full": Preset(
+        episodes=800, play=1600, updates=1000, pretrain_updates=1500, trials=100, overrides=("train.holdout=0.1",)
+    ),
 }
 
 

@@ -8,16 +8,16 @@ from seerkit.ablate.results import Outcome, RowOutcome
 from seerkit.eval.statistics import Interval
 
 NOTE = (
-    "Success on the twin: mean over seeds, with a 95 % bootstrap interval that resamples seeds and, inside them, "
+    "Success on the twin, per cent: mean over seeds with a 95 % interval that resamples seeds and, inside them, "
     "episodes; every run plays the same layouts, which nobody trained on. Difference: to the reference row (*), paired "
-    "by seed and layout. Loss: the arm's, on held-out episodes, mean over seeds and its range. Published numbers are "
-    "the papers' own, on their benchmarks with their models; only their order can be compared."
+    "by seed and layout. Loss: the arm's, on held-out episodes, mean over seeds and its range. Published: the papers' "
+    "own average length of five tasks in a row, with their models; only the order can be compared."
 )
 
 
 def columns(outcome: Outcome) -> list[str]:
     """Return the table's headings."""
-    return ["row", *_benchmarks(outcome), "success", "per seed", "difference", "held-out loss"]
+    return ["row", *_benchmarks(outcome), "success %", "per seed", "difference", "held-out loss"]
 
 
 def lines(outcome: Outcome) -> list[list[str]]:
@@ -52,7 +52,7 @@ def markdown(outcome: Outcome) -> str:
 
 def rich_table(outcome: Outcome) -> Table:
     """Return the table for a terminal."""
-    table = Table(title=outcome.study.group.title, title_justify="left", header_style="bold", caption=NOTE)
+    table = Table(title=outcome.study.group.title, title_justify="left", header_style="bold")
     for place, name in enumerate(columns(outcome)):
         table.add_column(name, justify="left" if place == 0 else "right")
     for row in lines(outcome):
@@ -61,9 +61,11 @@ def rich_table(outcome: Outcome) -> Table:
 
 
 def percent(interval: Interval | None, *, signed: bool = False) -> str:
-    """Write a rate as per cent with its interval."""
+    """Write a rate as per cent with its interval; no interval where nothing varied."""
     if interval is None:
         return "-"
+    if interval.low == interval.high:
+        return f"{100 * interval.value:+.0f} (all alike)"
     form = "{:+.0f}" if signed else "{:.0f}"
     value, low, high = (form.format(100 * number) for number in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
@@ -90,5 +92,5 @@ def _line(outcome: Outcome, row: RowOutcome) -> list[str]:
         percent(row.success),
         ", ".join(seeds) or "-",
         "" if reference else percent(row.difference, signed=True),
-        "-" if loss is None else f"{loss[0]:.4f} ({loss[1]:.4f} to {loss[2]:.4f})",
+        "-" if loss is None else f"{loss[0]:.4f} [{loss[1]:.4f}, {loss[2]:.4f}]",
     ]
