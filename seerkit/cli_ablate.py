@@ -49,7 +49,9 @@ def ablate(
     )
     console.print(rich_table(outcome))
     console.print(NOTE, style="dim")
-    console.print(f"table: [bold]{folder / 'ablation.md'}[/]   plot: [bold]{folder / 'ablation.png'}[/]", soft_wrap=True)
+    console.print(
+        f"table: [bold]{folder / 'ablation.md'}[/]   plot: [bold]{folder / 'ablation.png'}[/]", soft_wrap=True
+    )
     if not outcome.complete:
         console.print("[yellow]some runs are missing[/]; the same command goes on where this one stopped")
         raise typer.Exit(1)

@@ -122,7 +122,7 @@ def run_file(spec: Path) -> bool:
     """Execute the job in a file and write down beside it how that ended; errors do not leave this function."""
     try:
         execute(Job.read(spec))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on and the report names it
+    except Exception as error:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
         write_text(outcome_file(spec), json.dumps({"done": False, "error": said}) + "\n")

@@ -32,7 +32,8 @@ def draw(outcome: Outcome, path: Path) -> Path:
     _successes(axes[0], outcome)
     if losses:
         _losses(axes[1], outcome)
-    axes[0].set_yticks(range(len(outcome.rows)), [_label(outcome, place) for place in range(len(outcome.rows))])
+    labels = [_label(outcome, place) for place in range(len(outcome.rows))]
+    axes[0].set_yticks(range(len(outcome.rows)), labels, fontsize=8)
     axes[0].set_ylim(len(outcome.rows) - 0.5, -0.5)
     study = outcome.study
     figure.suptitle(f"{study.group.title}: {study.task} on the twin, {study.seeds} seeds", fontsize=11, color=INK)
@@ -58,7 +59,7 @@ def _successes(axes: Any, outcome: Outcome) -> None:  # noqa: ANN401 - matplotli
                 ha="center", fontsize=7, color=INK,
             )  # fmt: skip
     axes.set_xlim(-3, 103)
-    axes.set_xlabel("success, per cent (circles: seeds with Wilson's 95 %; diamonds: mean with nested bootstrap)", fontsize=7)
+    axes.set_xlabel("success, per cent: seeds (Wilson) and mean, 95 %", fontsize=8)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
 
@@ -69,7 +70,7 @@ def _losses(axes: Any, outcome: Outcome) -> None:  # noqa: ANN401 - matplotlib's
         axes.plot(values, [place + 0.16 + shift for shift in _spread(len(values))], "o", ms=4, color=SEED)
         if values:
             axes.plot([sum(values) / len(values)], [place - 0.16], "D", ms=6, color=MEAN)
-    axes.set_xlabel("held-out arm loss (circles: seeds, diamonds: mean)", fontsize=7)
+    axes.set_xlabel("held-out arm loss: seeds and mean", fontsize=8)
     axes.margins(x=0.15)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
@@ -83,5 +84,5 @@ def _spread(count: int) -> list[float]:
 def _label(outcome: Outcome, place: int) -> str:
     row = outcome.rows[place].row
     star = " *" if row.name == outcome.study.group.reference else ""
-    printed = [f"published {number.average_length:.2f} ({number.benchmark})" for number in row.published]
-    return "\n".join([row.name + star, *printed])
+    printed = " / ".join(f"{number.average_length:.2f}" for number in row.published)
+    return row.name + star + (f"\npublished {printed}" if printed else "")

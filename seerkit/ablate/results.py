@@ -162,9 +162,7 @@ def gather(study: Study, jobs: Sequence[Job], errors: Mapping[str, str]) -> Outc
     return outcome_of(study, runs, failed)
 
 
-def outcome_of(
-    study: Study, runs: Mapping[str, Mapping[int, Run]], errors: Mapping[str, Mapping[int, str]]
-) -> Outcome:
+def outcome_of(study: Study, runs: Mapping[str, Mapping[int, Run]], errors: Mapping[str, Mapping[int, str]]) -> Outcome:
     """Put runs, by row and seed, into an outcome."""
     ordered = {name: tuple(own[seed] for seed in sorted(own)) for name, own in runs.items()}
     reference = ordered.get(study.group.reference, ())

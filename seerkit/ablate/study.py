@@ -199,9 +199,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _pretraining(
-    study: Study, row: Row, seed: int, out: Path, stores: Mapping[str, str], threads: int
-) -> Job | None:
+def _pretraining(study: Study, row: Row, seed: int, out: Path, stores: Mapping[str, str], threads: int) -> Job | None:
     arguments = study.pretrain(row, seed)
     if arguments is None:
         return None
@@ -209,9 +207,7 @@ def _pretraining(
     key = digest([_trained(load_recipe(*arguments)), Path(store).name])
     folder = out / "pretrain" / f"seed-{seed}-{key}"
     name = f"pre-training of {row.name}, seed {seed}"
-    return Job(
-        name=name, key=key, recipe=[*arguments], store=store, folder=str(folder), seed=seed, threads=threads
-    )
+    return Job(name=name, key=key, recipe=[*arguments], store=store, folder=str(folder), seed=seed, threads=threads)
 
 
 def _training(

@@ -17,7 +17,14 @@ NOTE = (
 
 def columns(outcome: Outcome) -> list[str]:
     """Return the table's headings."""
-    return ["row", *_benchmarks(outcome), "success %", "per seed", "difference", "held-out loss"]
+    return [
+        "row",
+        *[f"published, {name}" for name in _benchmarks(outcome)],
+        "success %",
+        "per seed",
+        "difference",
+        "held-out loss",
+    ]
 
 
 def lines(outcome: Outcome) -> list[list[str]]:
@@ -43,7 +50,10 @@ def markdown(outcome: Outcome) -> str:
         "",
         NOTE,
         "",
-        *[f"- `{row.row.name}`: {row.row.summary} (`{' '.join(row.row.finetune)}`{_before(row)})" for row in outcome.rows],
+        *[
+            f"- `{row.row.name}`: {row.row.summary} (`{' '.join(row.row.finetune)}`{_before(row)})"
+            for row in outcome.rows
+        ],
     ]
     if outcome.errors:
         text += ["", "Failed:", "", *[f"- {error}" for error in outcome.errors]]
