@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -40,21 +41,22 @@ def ablate(
     common = tuple(override for override in given if override not in settings)
     study = make_study(group, rows, preset=preset, task=task, seeds=seeds, overrides=common)
     folder = out or Path("runs") / f"ablate-{group}"
-    outcome = run(
-        study,
-        folder,
-        say=lambda text: console.print(text, highlight=False, markup=False),
-        launcher=launcher,
-        settings=settings,
-    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way of asking to stop
+    try:
+        outcome = run(study, folder, say=_say, launcher=launcher, settings=settings)
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from here")
+        raise typer.Exit(1) from None
     console.print(rich_table(outcome))
-    console.print(NOTE, style="dim")
-    console.print(
-        f"table: [bold]{folder / 'ablation.md'}[/]   plot: [bold]{folder / 'ablation.png'}[/]", soft_wrap=True
-    )
+    console.print(NOTE, style="dim", highlight=False)
+    _say(f"table: {folder / 'ablation.md'}   plot: {folder / 'ablation.png'}")
     if not outcome.complete:
-        console.print("[yellow]some runs are missing[/]; the same command goes on where this one stopped")
+        console.print("[yellow]some runs are missing[/]; the same command tries them again")
         raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _groups(known: dict[str, str]) -> Table:

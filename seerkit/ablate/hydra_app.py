@@ -2,7 +2,7 @@
 
 A launcher cannot be called by itself: it unpickles Hydra's own state in every job and composes the job's configuration
 there. So the ablation starts this application in a process of its own and lets it sweep over job numbers; the jobs
-themselves are files, read where they run. Everything a launcher offers is an override: ``hydra.launcher.partition=gpu``.
+themselves are files, read where they run. What a launcher offers is an override: ``hydra.launcher.partition=gpu``.
 """
 
 from __future__ import annotations

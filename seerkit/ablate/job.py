@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -195,5 +198,14 @@ def _acting(folder: Path, evaluation: Evaluation) -> Policy:
     return policy
 
 
+def _follow_parent() -> None:
+    """Ask this process to save and stop once the one that started it is gone."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_follow_parent, daemon=True).start()
     sys.exit(0 if run_file(Path(sys.argv[1])) else 1)

@@ -186,7 +186,7 @@ def labelled_recording(task: str) -> Recording:
 
 
 def play_recording(task: str) -> Recording:
-    """Return how play is recorded: from anywhere, pushed about, one goal after another; training withholds the words."""
+    """Return how play is recorded: from anywhere, pushed about, one goal after another; nobody reads its sentences."""
     from seerkit.collect import Recording
     from seerkit.envs import TASKS
 

@@ -41,7 +41,7 @@ def test_runs_of_unequal_length_count_alike() -> None:
 
 
 def test_coverage_with_seeds_that_differ() -> None:
-    """Of intervals from eight noisy seeds, far more than half hold the truth; Wilson's over all episodes holds it less."""
+    """Of intervals from eight noisy seeds most hold the truth; of Wilson's over all episodes fewer do."""
     random = np.random.default_rng(1)
     nested = naive = 0
     for _ in range(60):
