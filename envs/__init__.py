@@ -43,19 +43,28 @@ def env_id(name: str) -> str:
     return full
 
 
-def make(name: str, **options: Any) -> Any:  # noqa: ANN401 - gymnasium's own signature; the env class is the task's
+def make(name: str, *, goal: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - gymnasium's own signature; the env class is the task's
     """Make an env by id, such as ``seerkit/Tabletop-Reach-v0``, or by task name, such as ``Reach``.
 
     Args:
         name: a gymnasium id or one of :data:`TASKS`.
-        options: passed on to ``gymnasium.make`` (``image_size``, ``start``, ``max_episode_steps``, ...).
+        goal: ``"demonstrated"`` lets the expert show what is to be reached, as ``observation["goal"]``; see
+            :class:`seerkit.envs.demonstrated.DemonstratedGoal`.
+        options: passed on to ``gymnasium.make`` (``image_size``, ``state``, ``start``, ``max_episode_steps``, ...).
 
     Raises:
-        ValueError: if the name is unknown; names the nearest known one.
+        ValueError: if the name or the goal is unknown; names the nearest known one.
     """
     import gymnasium
 
-    return gymnasium.make(env_id(name), **options)
+    if goal not in (None, "demonstrated"):
+        raise ValueError(f"expected goal to be None or 'demonstrated', given {goal!r}")
+    env = gymnasium.make(env_id(name), **options)
+    if goal is None:
+        return env
+    from seerkit.envs.demonstrated import DemonstratedGoal
+
+    return DemonstratedGoal(env)
 
 
 def make_vec(name: str, count: int, *, autoreset: str = "NextStep", context: str = "spawn", **options: Any) -> Any:  # noqa: ANN401 - see make

@@ -19,7 +19,12 @@ MAX_ROTATION = 0.05
 GRIPPER_OPEN = 1.0
 GRIPPER_CLOSED = -1.0
 ACTION_DIM = 7
-STATE_DIM = 7
+POSE_NAMES = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]")
+STATES = {
+    "pose_gripper": (*POSE_NAMES, "gripper"),
+    "pose_fingers": (*POSE_NAMES, "left finger [m]", "right finger [m]"),
+}
+"""Name and unit of every number of a state: the gripper as +1 open or -1 closed, or each finger's opening."""
 CAMERAS = ("primary", "wrist")
 """Eye-on-base and eye-on-hand."""
 
@@ -38,24 +43,31 @@ def action_space() -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
 
 
-def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS) -> spaces.Dict:
+def observation_space(image_size: int, cameras: Sequence[str] = CAMERAS, state: str = "pose_gripper") -> spaces.Dict:
     """Describe an observation: square frames, the measured state and the instruction.
 
     Args:
         image_size: side of every frame in pixels.
         cameras: camera names, in order.
+        state: which of :data:`STATES`.
 
     Shape:
         image, camera: ``(3, image_size, image_size)`` uint8, RGB, first row at the top.
         state: ``(7,)`` float32: tool x, y, z in metres in the robot's base frame, extrinsic ``xyz`` Euler angles in
-            radians, gripper +1 open or -1 closed.
+            radians, gripper +1 open or -1 closed; with ``"pose_fingers"`` ``(8,)``, which ends with the distance of each
+            finger from the middle in metres, left first.
         language_instruction: printable ASCII, at most 256 characters.
+
+    Raises:
+        ValueError: if there is no such state.
     """
+    if state not in STATES:
+        raise ValueError(f"expected a state of {tuple(STATES)}, given {state!r}")
     frame = (3, image_size, image_size)
     return spaces.Dict(
         {
             "image": spaces.Dict({name: spaces.Box(0, 255, frame, np.uint8) for name in cameras}),
-            "state": spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32),
+            "state": spaces.Box(-np.inf, np.inf, (len(STATES[state]),), np.float32),
             "language_instruction": Instruction(),
         }
     )

@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from seerkit import keys
+from seerkit.asked import Asked, changed_rows, read_goal
 from seerkit.history import HistoryWindow
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class Carry:
         length: int64 ``(B,)``, frames in each row's window.
         is_init: bool ``(B,)``, rows whose next step begins an episode.
         windows: group -> encoded frames ``(B, T, n, D)``.
-        goal: group -> encoded instruction ``(B, 1, n, D)``.
-        sentences: the instructions ``goal`` was made from.
+        goal: group -> encoded goal ``(B, 1, n, D)``.
+        asked: the sentences, pictures or states ``goal`` was made from.
         plan: the ensembler's carry.
     """
 
@@ -35,7 +36,7 @@ class Carry:
     is_init: Tensor
     windows: dict[str, Tensor] = field(default_factory=dict)
     goal: dict[str, Tensor] = field(default_factory=dict)
-    sentences: list[str] = field(default_factory=list)
+    asked: Asked = field(default_factory=dict)
     plan: tuple[Tensor, ...] = ()
 
 
@@ -43,17 +44,21 @@ class Agent:
     """Act in ``batch_size`` environments at once with one policy.
 
     At every step only the newest frame is encoded; old readouts and, unless asked for, the foresight decoder are not
-    computed; a sentence is encoded when it changes. The actions are those of re-encoding the whole window, to rounding.
+    computed; a goal is encoded when it changes, for the rows where it does. The actions are those of re-encoding the
+    whole window, to rounding.
 
     Args:
         policy: put into evaluation mode.
         batch_size: robots or environments acted for together.
 
     Raises:
-        ValueError: if an observation does not have ``batch_size`` rows or the shapes the policy reads.
+        ValueError: if the policy has no action head, or an observation does not have ``batch_size`` rows or the shapes
+            the policy reads.
     """
 
     def __init__(self, policy: Policy, *, batch_size: int = 1) -> None:
+        if "action" not in policy.heads:
+            raise ValueError(f"recipe {policy.recipe.name!r} predicts no actions; its heads: {sorted(policy.heads)}")
         self.policy = policy.eval()
         self.batch_size = batch_size
         self.foresight: dict[str, np.ndarray] = {}
@@ -102,6 +107,8 @@ class Agent:
         Args:
             observation: ``{"image": {camera: uint8 (B, 3, H, W)}, "state": (B, S), "language_instruction": B
                 sentences}``, as gymnasium's vector environments give; without the leading axis if ``batch_size`` is 1.
+                A policy whose goal is a picture or a state also reads ``"goal": {"image": {camera: uint8 (B, 3, H,
+                W)}, "state": (B, S)}``.
             foresee: also predict the future frames, into `foresight`.
 
         Shape:
@@ -111,16 +118,16 @@ class Agent:
             KeyError: if the observation lacks an entry.
             ValueError: if shapes or types are not those the policy reads.
         """
-        td, sentences, single = self._unpack(observation)
-        out = self._step(td, sentences, foresee=foresee)
+        td, asked, single = self._unpack(observation)
+        out = self._step(td, asked, foresee=foresee)
         action: np.ndarray = out[keys.ACTION].float().cpu().numpy()  # pyright: ignore[reportAssignmentType]
         return np.squeeze(action, axis=0) if single else action
 
-    def _step(self, td: TensorDict, sentences: list[str], *, foresee: bool) -> TensorDict:
+    def _step(self, td: TensorDict, asked: Asked, *, foresee: bool) -> TensorDict:
         carry, policy = self.carry, self.policy
         fresh = carry.is_init
         encoded = policy.encode(td, goal=False)
-        self._remember(encoded, self._encode_goal(sentences))
+        self._remember(encoded, self._encode_goal(asked))
         heads = [name for name in policy.heads if name == "action" or (foresee and name == "foresight")]
         out = self._read(heads)
         chunk = out[keys.CHUNK][:, 0]
@@ -136,12 +143,16 @@ class Agent:
             self.foresight = {name: self._picture(name, out, encoded) for name in policy.cameras}
         return out
 
-    def _encode_goal(self, sentences: list[str]) -> dict[str, Tensor]:
+    def _encode_goal(self, asked: Asked) -> dict[str, Tensor]:
         carry, policy = self.carry, self.policy
-        changed = [i for i, new in enumerate(sentences) if not carry.sentences or new != carry.sentences[i]]
-        if changed and policy.goal_stages:
+        changed = changed_rows(asked, carry.asked, rows=self.batch_size)
+        if changed:
             td = TensorDict({}, batch_size=[len(changed)])
-            td.set_non_tensor(keys.INSTRUCTION, [sentences[i] for i in changed])
+            for key, value in asked.items():
+                if isinstance(value, Tensor):
+                    td[key] = value[changed].to(self.device)
+                else:
+                    td.set_non_tensor(key, [value[row] for row in changed])
             for name in policy.goal_stages:
                 td = policy.stages[name](td)
             for key in td.keys(include_nested=True, leaves_only=True):
@@ -152,7 +163,7 @@ class Agent:
                 if group not in carry.goal:
                     carry.goal[group] = torch.zeros_like(value[:1]).repeat(self.batch_size, *[1] * (value.dim() - 1))
                 carry.goal[group] = carry.goal[group].index_copy(0, torch.tensor(changed, device=value.device), value)
-        carry.sentences = list(sentences)
+            carry.asked = {key: value.clone() if isinstance(value, Tensor) else value for key, value in asked.items()}
         return carry.goal
 
     def _remember(self, encoded: Any, goal: Mapping[str, Tensor]) -> None:  # noqa: ANN401 - a tensordict
@@ -191,7 +202,7 @@ class Agent:
         pixels = encoded[keys.under(keys.PIXELS, camera)][:, 0]
         return self.policy.picture(camera, patches, pixels).cpu().numpy()
 
-    def _unpack(self, observation: Mapping[str, Any]) -> tuple[TensorDict, list[str], bool]:
+    def _unpack(self, observation: Mapping[str, Any]) -> tuple[TensorDict, Asked, bool]:
         for name in ("image", "state", "language_instruction"):
             if name not in observation:
                 raise KeyError(f"the observation lacks {name!r}; it holds {sorted(observation)}")
@@ -208,7 +219,10 @@ class Agent:
         if len(sentences) != self.batch_size:
             raise ValueError(f"expected {self.batch_size} instructions, got {len(sentences)}")
         self._check(td)
-        return td, sentences, single
+        reads = self.policy.inputs
+        asked: Asked = {keys.INSTRUCTION: sentences} if keys.INSTRUCTION in reads else {}
+        asked |= read_goal(observation, reads, rows=self.batch_size, single=single)
+        return td, asked, single
 
     def _row(self, value: object, single: bool, what: str, dims: int) -> Tensor:
         tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value)

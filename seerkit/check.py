@@ -47,11 +47,15 @@ def check_recipe(recipe: Recipe, *, batch: int = 2) -> Check:
     idle = [name for name, p in trained.items() if p.grad is None]
     if idle:
         raise ValueError(f"no gradient reaches {idle}; freeze them or remove what they belong to")
+    if "action" not in policy.heads:
+        policy.foresee(td)
+        return Check(losses=losses, reached=len(trained), seconds=time.perf_counter() - start)
     row = td["observation", "state"][:, 0]
     observation = {
         "image": {name: td["observation", "image", name][:, 0] for name in policy.cameras},
         "state": row,
         "language_instruction": td.get("language_instruction").tolist(),
+        "goal": td["goal"].to_dict() if "goal" in td else {},
     }
     policy.agent(batch_size=batch).act(observation, foresee="foresight" in policy.heads)
     return Check(losses=losses, reached=len(trained), seconds=time.perf_counter() - start)

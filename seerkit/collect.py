@@ -109,7 +109,7 @@ def collect(
         seed: first reset seed; demonstrations use seeds below 1,000,000, evaluation those above.
         workers: processes; one per available core if not given. 1 records in this process.
         recording: noise, random starts, goal switches.
-        env_options: passed on to the env, such as ``image_size``.
+        env_options: passed on to the env, such as ``image_size`` or ``state``.
         progress: whether to draw a progress bar (on stderr).
 
     Raises:
@@ -237,7 +237,8 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
-        return Conventions(cameras=cameras, frame_rate=rate), dataclasses.replace(recording, horizon=horizon)
+        said = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
+        return Conventions(cameras=cameras, frame_rate=rate, **said), dataclasses.replace(recording, horizon=horizon)
     finally:
         env.close()
 

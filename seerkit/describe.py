@@ -14,10 +14,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
-from seerkit.recipe import Recipe, recipes_root
+from seerkit.recipe import Recipe, list_recipes, load_recipe, recipes_root
 
 CARDS = "cards.json"
 SECTIONS = ("cameras", "image_size", "steps", "chunk", "layout", "pixels", "encoders", "targets", "trunk", "heads")
+
+
+class Row(TypedDict):
+    """One line of the table of recipes."""
+
+    summary: str
+    paper: str
+    benchmark: str
+    steps: int
+    tokens: int
+    trainable: int
+    frozen: int
 
 
 class PartCard(TypedDict):
@@ -42,7 +54,7 @@ class Card(TypedDict):
 def card(recipe: Recipe) -> Card:
     """Describe a recipe, from the package's cards, the user's cache, or by building it."""
     key = structure(recipe)
-    known = _package_cards().get(key)
+    known = _package_cards().get("cards", {}).get(key)
     if known is not None:
         return known
     cached = _cache() / f"{key}.json"
@@ -54,6 +66,35 @@ def card(recipe: Recipe) -> Card:
     partial.write_text(json.dumps(made))
     partial.rename(cached)
     return made
+
+
+def recipe_index() -> dict[str, Row]:
+    """Return the table of the package's recipes: as kept beside the cards, or made anew if a file has changed.
+
+    Composing every recipe takes seconds; reading a table does not.
+    """
+    kept = _package_cards().get("index", {})
+    if kept.get("files") == _fingerprint():
+        return kept["rows"]
+    return make_index()
+
+
+def make_index() -> dict[str, Row]:
+    """Compose every recipe of the package and return its line of the table."""
+    rows: dict[str, Row] = {}
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        meta, built, layout = recipe.config["meta"], card(recipe), recipe.config["layout"]
+        rows[name] = {
+            "summary": meta["summary"],
+            "paper": meta.get("paper") or "",
+            "benchmark": meta.get("benchmark") or "",
+            "steps": recipe.config["steps"],
+            "tokens": sum(layout["context"].values()) + sum(layout.get("queries", {}).values()),
+            "trainable": built["trainable"],
+            "frozen": built["frozen"],
+        }
+    return rows
 
 
 def structure(recipe: Recipe) -> str:
@@ -98,15 +139,16 @@ def make_card(recipe: Recipe) -> Card:
 
 def write_cards() -> Path:
     """Describe every recipe of the package anew and write ``recipes/cards.json``."""
-    from seerkit.recipe import list_recipes, load_recipe
-
     recipes = [load_recipe(name) for name in list_recipes()]
     distinct = {structure(recipe): recipe for recipe in recipes}
     cards = {key: make_card(recipe) for key, recipe in distinct.items()}
     path = recipes_root() / CARDS
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(cards, indent=1, sort_keys=True) + "\n")
-    partial.rename(path)
+    for index in ({}, {"files": _fingerprint()}):  # the table reads the cards, so these are written first
+        known = {"index": {**index, "rows": make_index()} if index else {}, "cards": cards}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        partial.rename(path)
+        _package_cards.cache_clear()
     return path
 
 
@@ -124,8 +166,16 @@ def _dotted(key: Any) -> str:  # noqa: ANN401 - a nested key
     return key if isinstance(key, str) else ".".join(key)
 
 
+def _fingerprint() -> str:
+    """Return sha256 over the names and contents of all recipe files of the package."""
+    root, digest = recipes_root(), hashlib.sha256()
+    for path in sorted(root.rglob("*.yaml")):
+        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 @cache
-def _package_cards() -> dict[str, Card]:
+def _package_cards() -> dict[str, Any]:
     path = recipes_root() / CARDS
     return json.loads(path.read_text()) if path.is_file() else {}
 

@@ -20,7 +20,8 @@ def check_inputs(policy: Policy, td: TensorDictBase) -> None:
 
     Raises:
         KeyError: if a key is missing; names it, what is there, and the nearest.
-        ValueError: if images are not uint8 ``(B, T, 3, H, W)``, histories differ or are too long.
+        ValueError: if images are not uint8 ``(B, T, 3, H, W)``, histories differ or are too long, or a goal's picture
+            or state has a time axis or is not finite.
     """
     _require(td, policy.inputs)
     steps: set[int] = set()
@@ -33,6 +34,8 @@ def check_inputs(policy: Policy, td: TensorDictBase) -> None:
         if not torch.isfinite(state).all():
             raise ValueError(f"{keys.STATE}: expected finite numbers, got NaN or infinity")
         steps.add(state.shape[1])
+    for key in policy.inputs:
+        _check_goal(td, key)
     if len(steps) > 1 or max(steps) > policy.steps:
         raise ValueError(f"expected one history of 1..{policy.steps} steps for every input, got {sorted(steps)}")
 
@@ -67,6 +70,20 @@ def check_targets(policy: Policy, td: TensorDictBase) -> None:
         frames = _check_image(td, key, td.batch_size)
         if frames != policy.ahead:
             raise ValueError(f"{key}: expected {policy.ahead} frames after the window, got {frames}")
+
+
+def _check_goal(td: TensorDictBase, key: keys.NestedKey) -> None:
+    """Check one input if it is a goal's picture or state."""
+    if key[:2] == keys.GOAL_IMAGE:
+        image = td[key]
+        if image.dtype != torch.uint8 or image.dim() != 4 or image.shape[1] != 3:
+            raise ValueError(f"{key}: expected uint8 (B, 3, H, W), got {image.dtype} {tuple(image.shape)}")
+    if key == keys.GOAL_STATE:
+        state = td[key]
+        if state.dim() != 2 or not state.is_floating_point():
+            raise ValueError(f"{key}: expected float (B, S), got {state.dtype} {tuple(state.shape)}")
+        if not torch.isfinite(state).all():
+            raise ValueError(f"{key}: expected finite numbers, got NaN or infinity")
 
 
 def _check_image(td: TensorDictBase, key: keys.NestedKey, batch: torch.Size) -> int:

@@ -29,6 +29,12 @@ or one opening per finger in m)."""
 INSTRUCTION: Final = "language_instruction"
 """One sentence per row (non-tensor), valid for the whole window."""
 
+GOAL_IMAGE: Final = ("goal", "image")
+"""Followed by the camera's name: uint8 ``(B, 3, H, W)`` at the camera's own size, RGB: the picture to be reached."""
+
+GOAL_STATE: Final = ("goal", "state")
+"""float32 ``(B, S)``: the state to be reached, as `STATE`."""
+
 IS_INIT: Final = "is_init"
 """bool ``(B,)``: ``True`` at the first step of an episode, where every carried state starts anew."""
 
@@ -56,6 +62,9 @@ NOISE: Final = ("noise",)
 GOAL_TEXT: Final = ("goal", "text")
 """int64 ``(B, L)``: the instruction's token ids, zero-padded."""
 
+GOAL_PIXELS: Final = ("goal", "pixels")
+"""float32 ``(B, 3, S, S)``: the picture to be reached, resized and normalised."""
+
 PIXELS: Final = ("pixels",)
 """Followed by the camera's name: float32 ``(B, T, 3, S, S)``, resized, shifted (training) and normalised frames."""
 
@@ -81,7 +90,13 @@ ACTION: Final = "action"
 def given(cameras: Iterable[str]) -> list[NestedKey]:
     """Return every key that does not come from a policy's own stages."""
     own = [under(prefix, name) for name in cameras for prefix in (IMAGE, FUTURE)]
-    return [*own, STATE, INSTRUCTION, TARGET_CHUNK, ACTION_IS_PAD, FUTURE_IS_PAD, STEP_IS_PAD, under(NOISE, "action")]
+    learned = [TARGET_CHUNK, ACTION_IS_PAD, FUTURE_IS_PAD]
+    return [*own, STATE, *goals(cameras), *learned, STEP_IS_PAD, under(NOISE, "action")]
+
+
+def goals(cameras: Iterable[str]) -> list[NestedKey]:
+    """Return every key that says what is to be reached."""
+    return [INSTRUCTION, GOAL_STATE, *(under(GOAL_IMAGE, name) for name in cameras)]
 
 
 def under(prefix: tuple[str, ...], name: str) -> tuple[str, ...]:

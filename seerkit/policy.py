@@ -199,7 +199,11 @@ class Policy(nn.Module):
         return self.pixels[camera].levels(unpatchify(patches, patch=patch))  # pyright: ignore
 
     def agent(self, *, batch_size: int = 1) -> Agent:
-        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments."""
+        """Return an agent that carries history and ensembling for ``batch_size`` robots or environments.
+
+        Raises:
+            ValueError: if the recipe has no action head.
+        """
         from seerkit.agent import Agent
 
         return Agent(self, batch_size=batch_size)
@@ -217,8 +221,8 @@ class Policy(nn.Module):
 
     @property
     def goal_stages(self) -> list[str]:
-        """Names of the stages that depend on the instruction alone."""
-        known: set[Any] = {keys.INSTRUCTION}
+        """Names of the stages that depend on the goal alone: instruction, picture or state to be reached."""
+        known: set[Any] = {*keys.goals(self.cameras)}
         names = []
         for name, stage in self.stages.items():
             if set(stage.in_keys) <= known:

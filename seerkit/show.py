@@ -6,27 +6,38 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seerkit.describe import Card, card
-from seerkit.recipe import Recipe, list_recipes, load_recipe
+from seerkit.describe import Card, card, recipe_index
+from seerkit.recipe import Recipe
 
 
 def recipe_table() -> Table:
-    """Return all recipes with sizes, one row each."""
-    table = Table(title="Recipes", title_justify="left", header_style="bold")
+    """Return all recipes with their papers and sizes, one row each."""
+    rows = recipe_index()
+    table = Table(title=f"{len(rows)} recipes", title_justify="left", header_style="bold")
     table.add_column("recipe")
+    table.add_column("paper", no_wrap=True)
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("trainable", justify="right", no_wrap=True)
     table.add_column("frozen", justify="right", no_wrap=True)
-    for name in list_recipes():
-        recipe = load_recipe(name)
-        meta, built = recipe.config["meta"], card(recipe)
+    for name, row in rows.items():
         table.add_row(
-            Text.assemble((name, "bold cyan"), ("\n" + meta["summary"], "dim")),
-            f"{recipe.config['steps']} x {tokens_per_step(recipe)}",
-            millions(built["trainable"]),
-            millions(built["frozen"]),
+            Text.assemble((name, "bold cyan"), ("\n" + row["summary"], "dim")),
+            paper(row["paper"]),
+            f"{row['steps']} x {row['tokens']}",
+            millions(row["trainable"]),
+            millions(row["frozen"]),
         )
     return table
+
+
+def paper(link: str) -> str:
+    """Return a paper's link in short.
+
+    Example:
+        >>> paper("https://arxiv.org/abs/2412.15109")
+        'arXiv:2412.15109'
+    """
+    return link.replace("https://arxiv.org/abs/", "arXiv:")
 
 
 def recipe_card(recipe: Recipe, *, command: str) -> RenderableType:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
 import seerkit
 from seerkit import Policy, list_recipes, load_recipe
 from seerkit.check import check_recipe
 from seerkit.recipe import RecipeError, build, recipes_root
-from tests.small import small_recipe
+from seerkit.sample import sample_batch
+from tests.small import small_policy, small_recipe
 
+WORDS = ("goal=words",)  # CLIP's text tower is built once, by test_every_recipe_works_small
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in recipes_root().rglob("*.yaml")
@@ -30,12 +37,82 @@ def test_recipes_are_found() -> None:
         assert meta["name"] == name
         assert meta["summary"]
         assert meta["benchmark"]
+        assert meta["paper"].startswith("https://"), f"{name} names no source paper"
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_works_small(name: str) -> None:
     goal = () if name == "seer" else ("goal=words",)  # CLIP's text tower once is enough
     assert check_recipe(small_recipe(name, *goal)).losses
+
+
+@pytest.fixture(scope="module")
+def twins() -> Iterator[Callable[..., Any]]:
+    """One environment for all recipes that ask for the same."""
+    from seerkit.envs import make
+
+    @cache
+    def twin(**options: Any) -> Any:  # noqa: ANN401
+        return make("Reach", image_size=32, **options)
+
+    made: list[Any] = []
+
+    def get(**options: Any) -> Any:  # noqa: ANN401
+        made.append(twin(**options))
+        return made[-1]
+
+    yield get
+    for env in set(made):
+        env.close()
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_learns_a_step_and_rolls_out_on_the_twin(name: str, twins: Callable[..., Any]) -> None:
+    goal = () if load_recipe(name).config["encoders"].get("goal", {}).get("module", {}).get("tower") is None else WORDS
+    policy = small_policy(name, *goal)
+    policy.loss(sample_batch(policy.recipe, batch=2))  # shapes are checked before time is spent on the twin
+    before = {key: value.clone() for key, value in policy.state_dict().items()}
+    trained = [weight for weight in policy.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-3)
+    torch.stack([*policy.train().loss(sample_batch(policy.recipe, batch=2)).values()]).sum().backward()
+    optimiser.step()
+    moved = [key for key, value in policy.state_dict().items() if not torch.equal(value, before[key])]
+    assert len(moved) >= 0.9 * len(trained), "an update changes what is trained"
+    fingers = policy.inputs and "widths" in str(policy.recipe.config["encoders"])
+    options = {"state": "pose_fingers"} if fingers else {}
+    if any(key[0] == "goal" for key in policy.inputs):
+        options["goal"] = "demonstrated"
+    env = twins(**options)
+    observation, _ = env.reset(seed=1)
+    if "action" not in policy.heads:
+        assert_foresees(policy, observation)
+        return
+    agent = policy.agent()
+    agent.reset(seeds=[1])
+    actions = []
+    for _ in range(policy.steps + 2 if policy.steps < 4 else 3):
+        actions.append(agent.act(observation))
+        assert actions[-1].shape == env.action_space.shape
+        assert np.isfinite(actions[-1]).all()
+        assert actions[-1][-1] in (-1.0, 1.0)
+        observation, *_ = env.step(actions[-1])
+    again = policy.agent()
+    again.reset(seeds=[1])
+    observation, _ = env.reset(seed=1)
+    np.testing.assert_allclose(again.act(observation), actions[0], atol=1e-6)
+
+
+def assert_foresees(policy: Policy, observation: dict[str, Any]) -> None:
+    """A policy without actions looks at the twin's frames and foresees others."""
+    td = TensorDict({}, batch_size=[1])
+    for name in policy.cameras:
+        td["observation", "image", name] = torch.from_numpy(observation["image"][name])[None, None]
+    td.set_non_tensor("language_instruction", [observation["language_instruction"]])
+    frames = policy.foresee(td)
+    assert {name: tuple(frame.shape) for name, frame in frames.items()} == dict.fromkeys(
+        policy.cameras, (1, 1, 3, 32, 32)
+    )
 
 
 @pytest.mark.parametrize("name", list_recipes())

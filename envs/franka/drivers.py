@@ -26,15 +26,28 @@ class ArmReading:
 
 @dataclass(frozen=True)
 class GripperReading:
-    """Hold what the gripper measured: the distance between the pads in metres, and its widest value."""
+    """Hold what the gripper measured.
+
+    Attributes:
+        width: distance between the pads, metres.
+        width_open: its widest value, metres.
+        fingers: distance of the left and the right pad from the middle, metres; half the width each if not given, as
+            the hand's gears couple its fingers.
+    """
 
     width: float
     width_open: float
+    fingers: tuple[float, float] | None = None
 
     @property
     def is_open(self) -> bool:
         """Say whether the fingers are within 10 % of fully open."""
         return self.width > 0.9 * self.width_open
+
+    @property
+    def openings(self) -> tuple[float, float]:
+        """Give each finger's distance from the middle, metres, left first."""
+        return self.fingers or (self.width / 2, self.width / 2)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from seerkit.envs.contract import action_space, check_action, check_shape, observation_space
-from seerkit.envs.franka.drivers import ArmReading, Drivers, Frame, Task
+from seerkit.envs.contract import STATES, action_space, check_action, check_shape, observation_space
+from seerkit.envs.franka.drivers import ArmReading, Drivers, Frame, GripperReading, Task
 from seerkit.envs.franka.safety import SafetyFilter, gripper_sign
 from seerkit.envs.instruction import check_instruction
 
@@ -31,6 +31,7 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         on_bad_action: what to do with NaN or infinity: ``"raise"`` a ValueError, or ``"hold"`` still (for robots).
         roll_positive: report roll in [0, 2 pi) instead of (-pi, pi]: continuous for a tool that points down, where the
             raw angle jumps between its two ends.
+        state: what ends the state: the gripper's sign (``"pose_gripper"``) or its openings (``"pose_fingers"``).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 - gymnasium's own declaration
@@ -45,6 +46,7 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         on_bad_action: BadAction = "raise",
         roll_positive: bool = False,
+        state: str = "pose_gripper",
     ) -> None:
         for name, value, known in (
             ("render_mode", render_mode, (None, "rgb_array")),
@@ -58,7 +60,9 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.render_mode = render_mode
         self.on_bad_action = on_bad_action
         self.roll_positive = roll_positive
-        self.observation_space = observation_space(image_size, tuple(drivers.cameras))
+        self.observation_space = observation_space(image_size, tuple(drivers.cameras), state)
+        self.state_names = STATES[state]
+        self._fingers = state == "pose_fingers"
         self.action_space = action_space()
         self._frames: dict[str, Frame] = {}
 
@@ -121,7 +125,7 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._see()
         return {
             "image": {name: frame.image for name, frame in self._frames.items()},
-            "state": self._state(self._arm, gripper_sign(gripper.is_open)),
+            "state": self._state(self._arm, gripper),
             "language_instruction": check_instruction(self.task.instruction),
         }
 
@@ -133,11 +137,12 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         now = self.drivers.clock.now()
         self._age = max((now - frame.time for frame in self._frames.values()), default=0.0)
 
-    def _state(self, arm: ArmReading, gripper: float) -> np.ndarray:
+    def _state(self, arm: ArmReading, gripper: GripperReading) -> np.ndarray:
         angles = arm.pose.to_euler_xyz()
         if self.roll_positive:
             angles[0] %= 2 * math.pi
-        return np.concatenate([arm.pose.position, angles, [gripper]]).astype(np.float32)
+        opened = gripper.openings if self._fingers else (gripper_sign(gripper.is_open),)
+        return np.concatenate([arm.pose.position, angles, opened]).astype(np.float32)
 
     def _info(self, success: bool, abort: str) -> dict[str, Any]:
         return {"is_success": np.bool_(success), "abort": abort, "safety": dict(self.safety.counts)}

@@ -51,7 +51,7 @@ class SimGripper:
 
     def read(self) -> GripperReading:
         """Measure the width."""
-        return GripperReading(self._world.width, 2 * FINGER_OPEN)
+        return GripperReading(self._world.width, 2 * FINGER_OPEN, self._world.fingers)
 
     def command(self, opened: bool) -> None:
         """Set where the fingers travel to."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seerkit.envs.contract import CAMERAS
-from seerkit.envs.franka.env import BadAction, FrankaEnv
+from seerkit.envs.franka.env import FrankaEnv
 from seerkit.envs.franka.safety import Limits, SafetyFilter
 from seerkit.envs.tabletop import tasks
 from seerkit.envs.tabletop.drivers import sim_drivers
@@ -31,7 +31,7 @@ class TabletopEnv(FrankaEnv):
         start: where an episode starts unless its reset says otherwise: ``"home"`` or ``"random"``.
         render_mode: ``None`` or ``"rgb_array"``: the primary view, ``look.render_size`` pixels.
         roll_positive: report the tool's roll in [0, 2 pi), continuous for a tool that points down; ``False`` is raw.
-        on_bad_action: ``"raise"`` or ``"hold"`` on NaN or infinity.
+        state: ``"pose_gripper"`` or ``"pose_fingers"``; see :data:`seerkit.envs.contract.STATES`.
         look: cameras, shadows, multisampling, meshes; a :class:`Look` or a dictionary of its fields.
         limits: of the safety filter.
     """
@@ -44,7 +44,7 @@ class TabletopEnv(FrankaEnv):
         start: str = "home",
         render_mode: str | None = None,
         roll_positive: bool = True,
-        on_bad_action: BadAction = "raise",
+        state: str = "pose_gripper",
         look: Look | Mapping[str, Any] | None = None,
         limits: Limits = LIMITS,
     ) -> None:
@@ -65,8 +65,8 @@ class TabletopEnv(FrankaEnv):
             image_size=image_size,
             safety=SafetyFilter(limits),
             render_mode=render_mode,
-            on_bad_action=on_bad_action,
             roll_positive=roll_positive,
+            state=state,
         )
 
     @property

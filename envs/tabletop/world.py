@@ -47,7 +47,7 @@ class World:
         self._high = np.array([joint.range[1] for joint in joints]) - margin
         self._servos = np.array([model.actuator(f"joint{i}").id for i in range(1, 8)])
         self._finger_servos = [model.actuator(f"finger_{side}").id for side in ("left", "right")]
-        self._fingers = [model.joint(f"finger_{side}").qposadr[0] for side in ("left", "right")]
+        self._finger_joints = [model.joint(f"finger_{side}").qposadr[0] for side in ("left", "right")]
         self._tool = model.site("tool").id
         self._jacobian = np.zeros((6, model.nv))
         self.reset()
@@ -60,7 +60,7 @@ class World:
     def move(self, joints: np.ndarray) -> None:
         """Put the arm at these joint angles at once, with open fingers and at rest."""
         self.data.qpos[self._position] = joints
-        self.data.qpos[self._fingers] = FINGER_OPEN
+        self.data.qpos[self._finger_joints] = FINGER_OPEN
         self.data.qvel[:] = 0
         self.target = self._command = np.array(joints, dtype=float)
         self.finger_target = self._finger_command = FINGER_OPEN
@@ -74,7 +74,13 @@ class World:
     @property
     def width(self) -> float:
         """Measured distance between the pads, metres."""
-        return float(self.data.qpos[self._fingers].sum())
+        return float(self.data.qpos[self._finger_joints].sum())
+
+    @property
+    def fingers(self) -> tuple[float, float]:
+        """Measured distance of the left and the right pad from the middle, metres."""
+        left, right = self.data.qpos[self._finger_joints]
+        return float(left), float(right)
 
     @property
     def tool(self) -> Pose:

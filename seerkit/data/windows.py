@@ -14,6 +14,9 @@ from seerkit import keys
 from seerkit.data.sampler import permute
 from seerkit.data.store import Store, StoreError
 
+GOALS = ("image", "state")
+"""What the end of an episode can be remembered by."""
+
 
 class Windows:
     """Number every window of a store and gather batches of them.
@@ -23,6 +26,9 @@ class Windows:
     frames of an episode.) What lies beyond the end repeats the last step and is marked: an action in `ACTION_IS_PAD`,
     a frame to be foreseen in `FUTURE_IS_PAD`. An episode shorter than a window is padded the same way.
 
+    A goal is chosen in hindsight: every window of an episode is given the episode's last frames or last state as what
+    was to be reached, whatever the demonstrator had in mind (Kaelbling, 1993; Andrychowicz et al., 2017).
+
     Args:
         store: the recorded episodes.
         steps: history length ``T``.
@@ -30,11 +36,15 @@ class Windows:
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
         episodes: which episodes, by index; all if not given.
+<<<<<<< HEAD
         sentence: one instruction for every window, instead of the episodes' own (pre-training without language).
+=======
+        goal: which goals to add: ``"image"``, ``"state"``.
+>>>>>>> main
 
     Raises:
         StoreError: the store lacks a camera, or no episode is left.
-        ValueError: a length is out of range.
+        ValueError: a length is out of range, or a goal is unknown.
     """
 
     def __init__(
@@ -46,11 +56,19 @@ class Windows:
         ahead: int,
         cameras: Collection[str] | None = None,
         episodes: Sequence[int] | None = None,
+<<<<<<< HEAD
         sentence: str | None = None,
+=======
+        goal: Collection[str] = (),
+>>>>>>> main
     ) -> None:
         if steps < 1 or chunk < 1 or ahead < 0:
             raise ValueError(f"steps and chunk must be at least 1 and ahead at least 0, got {(steps, chunk, ahead)}")
         self.store, self.steps, self.chunk, self.ahead = store, steps, chunk, ahead
+        unknown = sorted({*goal} - {*GOALS})
+        if unknown:
+            raise ValueError(f"a goal is one of {GOALS}, got {unknown}")
+        self.goal = tuple(goal)
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
@@ -72,7 +90,8 @@ class Windows:
         Shape:
             index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
             returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
-                `ACTION_IS_PAD`, `FUTURE_IS_PAD` and `INSTRUCTION`. Frames stay uint8 at their own size.
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE` and `GOAL_STATE`. Frames stay uint8 at
+                their own size.
 
         Raises:
             IndexError: a number is out of range.
@@ -94,6 +113,10 @@ class Windows:
             batch[keys.under(keys.IMAGE, name)] = _pick(self.store.frames[name], step.minimum(end - 1))
             if self.ahead:
                 batch[keys.under(keys.FUTURE, name)] = _pick(self.store.frames[name], future.minimum(end - 1))
+            if "image" in self.goal:
+                batch[keys.under(keys.GOAL_IMAGE, name)] = _pick(self.store.frames[name], end[:, 0] - 1)
+        if "state" in self.goal:
+            batch[keys.GOAL_STATE] = self.store.state[end[:, 0] - 1]
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,11 @@ class _Run:
         fraction = data.get("fraction", 1.0)
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+<<<<<<< HEAD
         cut |= {"cameras": list(config["cameras"]), "sentence": sentence}
+=======
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
+>>>>>>> main
         self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
@@ -122,7 +126,11 @@ class _Run:
         self.validation = None
         if held:
             windows = Windows(store, **cut, episodes=held)
+<<<<<<< HEAD
             limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
+=======
+            limit, texts = settings.validation_windows, store.instructions
+>>>>>>> main
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
         self.metrics: dict[str, float] = {}
@@ -249,6 +257,12 @@ def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
         if len(group) == size:
             yield group
             group = []
+
+
+def _goals(policy: Policy | nn.Module) -> list[str]:
+    """Return which goals the policy reads beside its instruction."""
+    read: Sequence[Any] = getattr(policy, "inputs", ())
+    return sorted({key[1] for key in read if key[0] == "goal"})
 
 
 def _device(wanted: str | torch.device | None) -> torch.device:

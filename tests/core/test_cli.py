@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from seerkit import load_recipe
 from seerkit.cli import app
+from seerkit.describe import make_index, recipe_index
 
 
 def run(*arguments: str) -> str:
@@ -31,6 +32,15 @@ def test_the_table_lists_every_recipe() -> None:
     shown = run("recipe")
     assert "seer_large_calvin" in shown
     assert "354.9 M" in shown
+    assert "arXiv:2412.15109" in shown
+    assert "arXiv:2312.13139" in shown
+
+
+def test_the_table_is_what_the_recipes_say() -> None:
+    assert recipe_index() == make_index()
+    assert recipe_index() is recipe_index(), (
+        "kept beside the cards: run seerkit.describe.write_cards"
+    )
 
 
 def test_the_card_shows_parts_parameters_tokens_and_commands() -> None:
