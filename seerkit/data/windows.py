@@ -36,11 +36,8 @@ class Windows:
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
         episodes: which episodes, by index; all if not given.
-<<<<<<< HEAD
         sentence: one instruction for every window, instead of the episodes' own (pre-training without language).
-=======
         goal: which goals to add: ``"image"``, ``"state"``.
->>>>>>> main
 
     Raises:
         StoreError: the store lacks a camera, or no episode is left.
@@ -56,11 +53,8 @@ class Windows:
         ahead: int,
         cameras: Collection[str] | None = None,
         episodes: Sequence[int] | None = None,
-<<<<<<< HEAD
         sentence: str | None = None,
-=======
         goal: Collection[str] = (),
->>>>>>> main
     ) -> None:
         if steps < 1 or chunk < 1 or ahead < 0:
             raise ValueError(f"steps and chunk must be at least 1 and ahead at least 0, got {(steps, chunk, ahead)}")

@@ -111,11 +111,7 @@ class _Run:
         fraction = data.get("fraction", 1.0)
         kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
-<<<<<<< HEAD
-        cut |= {"cameras": list(config["cameras"]), "sentence": sentence}
-=======
-        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
->>>>>>> main
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
         self.windows = Windows(store, **cut, episodes=kept)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
@@ -126,11 +122,7 @@ class _Run:
         self.validation = None
         if held:
             windows = Windows(store, **cut, episodes=held)
-<<<<<<< HEAD
             limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
-=======
-            limit, texts = settings.validation_windows, store.instructions
->>>>>>> main
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
         self.metrics: dict[str, float] = {}

@@ -66,7 +66,9 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     outcome.write(tmp_path)
     told = json.loads((tmp_path / "ablation.json").read_text())
     assert told["schema"] == SCHEMA
-    assert [row["recipe"] for row in told["rows"]] == [f"ablation/gr1_table/{name}" for name in ("none", "video", "both")]
+    assert [row["recipe"] for row in told["rows"]] == [
+        f"ablation/gr1_table/{name}" for name in ("none", "video", "both")
+    ]
     assert told["rows"][2]["published"][1]["average_length"] == 3.06
     assert told["rows"][0]["runs"][2]["rate"]["value"] == outcome.rows[0].runs[2].rate.value
     assert {"labelled", "play"} == set(told["stores"])

@@ -16,7 +16,9 @@ from seerkit.recipe import load_recipe
 def test_every_row_and_seed_is_a_job_with_its_change(tmp_path: Path) -> None:
     before, jobs = plan(make_study("seer_table_3a", seeds=2), tmp_path)
     assert before == []
-    assert [job.name for job in jobs] == [f"{row}, seed {seed}" for seed in (0, 1) for row in ("none", "fore", "fore_inv")]
+    assert [job.name for job in jobs] == [
+        f"{row}, seed {seed}" for seed in (0, 1) for row in ("none", "fore", "fore_inv")
+    ]
     for job in jobs:
         config = load_recipe(*job.recipe).config
         assert config["train"]["seed"] == job.seed

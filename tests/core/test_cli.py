@@ -38,9 +38,7 @@ def test_the_table_lists_every_recipe() -> None:
 
 def test_the_table_is_what_the_recipes_say() -> None:
     assert recipe_index() == make_index()
-    assert recipe_index() is recipe_index(), (
-        "kept beside the cards: run seerkit.describe.write_cards"
-    )
+    assert recipe_index() is recipe_index(), "kept beside the cards: run seerkit.describe.write_cards"
 
 
 def test_the_card_shows_parts_parameters_tokens_and_commands() -> None:
