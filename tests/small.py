@@ -30,9 +30,10 @@ def small_recipe(name: str, *overrides: str) -> Recipe:
     """The recipe with its own structure and tiny sizes; only what it has is changed."""
     known = load_recipe(name, *overrides).flat()
     shrink = [f"{key}={value}" for key, value in SMALL.items() if key in known]
-    resample = load_recipe(name, *overrides).config["encoders"]["image"]["module"]["resample"]
+    config = load_recipe(name, *overrides).config
+    resample, cameras = config["encoders"]["image"]["module"]["resample"], len(config["cameras"])
     if "Perceiver" not in str(resample) and "MeanPool" not in str(resample):  # patches are tokens: 4 x 4 of them now
-        shrink.append(f"layout.context.image={2 * (32 // 8) ** 2}")
+        shrink.append(f"layout.context.image={cameras * (32 // 8) ** 2}")
     return load_recipe(name, *overrides, *shrink)
 
 

@@ -120,6 +120,11 @@ def assert_foresees(policy: Policy, observation: dict[str, Any]) -> None:
 def test_every_recipe_can_do_without(name: str, without: str) -> None:
     """No recipe leaves anything of a slot behind when the slot is exchanged."""
     words = () if without == "goal=none" else ("goal=words",)
+    if without == "foresight=none":
+        if [*load_recipe(name).config["heads"]] == ["foresight"]:
+            pytest.skip("nothing would be left to learn")
+        if "future_step" in name:
+            pytest.skip("its only change is one of the slot itself")
     with torch.device("meta"):
         assert Policy(small_recipe(name, *words, without))
 

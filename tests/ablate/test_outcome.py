@@ -71,7 +71,7 @@ def test_files_hold_everything(tmp_path: Path) -> None:
     assert told["rows"][0]["runs"][2]["rate"]["value"] == outcome.rows[0].runs[2].rate.value
     assert {"labelled", "play"} == set(told["stores"])
     assert (tmp_path / "ablation.md").read_text() == markdown(outcome)
-    assert markdown(outcome).count("\n| ") == 4
+    assert markdown(outcome).count("\n| ") == 5, "a head, a rule, three rows"
     assert "after `gr1_tabletop_video_pretrain`" in markdown(outcome)
     with Image.open(tmp_path / "ablation.png") as picture:
         assert picture.width > 600
