@@ -10,19 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from seerkit.cli_ablate import ablate
+from seerkit import cli_ablate
+from seerkit.cli_convert import convert
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
     from seerkit.eval.report import Report
 
-app = typer.Typer(
-    name="seerkit",
-    help="Train, ablate, evaluate and deploy manipulation policies that foresee.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+
+def _with_groups(app: typer.Typer, **groups: typer.Typer) -> typer.Typer:
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+app = _with_groups(
+    typer.Typer(
+        name="seerkit",
+        help="Train, ablate, evaluate and deploy manipulation policies that foresee.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    ),
+    convert=convert,
 )
 console = Console()
 
@@ -92,7 +103,7 @@ def collect(
     console.print(f"recorded {store!r}")
 
 
-app.command()(ablate)
+ablate = app.command()(cli_ablate.ablate)
 
 
 @app.command()
@@ -107,12 +118,16 @@ def train(
     """Train a recipe on a store; settings are overrides such as train.lr=3e-4 or train.updates=2000."""
     import torch
 
+    from seerkit.cli_init import begin
     from seerkit.policy import build_policy
     from seerkit.train.loop import train as run
 
     if not Path(recipe).is_dir():
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
-    result = run(build_policy(recipe, *(overrides or [])), data, out, resume=resume, device=device)
+    policy = build_policy(recipe, *(overrides or []))
+    if not Path(recipe).is_dir():
+        begin(policy, out, console)
+    result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
         raise typer.Exit(1)

@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {*BASE, "policy", "recipe", "data"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
-    "convert": {*BASE, "policy", "recipe"},
+    "init_from": {"policy", "hub"},
+    "convert": {*BASE, "policy", "recipe", "describe", "hub", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},
     "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
@@ -76,11 +77,20 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli"},
+    "typer": {"cli", "cli_convert"},
     "einops": set(),
 }
 HEAVY = {"timm", "open_clip", "torchvision", "huggingface_hub"}  # imported inside the function or class that needs them
-LIGHT = {"", "_compat", "recipe", "recipes", "cli", "show", "describe"}  # import torch, if at all, inside functions
+LIGHT = {
+    "",
+    "_compat",
+    "recipe",
+    "recipes",
+    "cli",
+    "cli_convert",
+    "show",
+    "describe",
+}  # import torch, if at all, inside functions
 
 
 def unit_of(name: str) -> str:

@@ -89,12 +89,11 @@ def check_seerkit(words: list[str]) -> None:
     from seerkit.cli import app
 
     command = typer.main.get_command(app)
-    assert words[0] in command.commands, f"no command {words[0]!r}; there are {sorted(command.commands)}"
-    known = {
-        option
-        for parameter in command.commands[words[0]].params
-        for option in (*parameter.opts, *parameter.secondary_opts)
-    }
+    for word in words[:2]:  # a group's command is its second word
+        if hasattr(command, "commands"):
+            assert word in command.commands, f"no command {word!r}; there are {sorted(command.commands)}"
+            command = command.commands[word]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     given = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
     assert given <= known | {"--help"}, f"seerkit {words[0]} has no {sorted(given - known)}; it has {sorted(known)}"
     if words[0] == "recipe" and not given & {"--copy", "--mask", "--check"}:

@@ -130,6 +130,15 @@ class Table:
                 official[source.format(**fields)] = part.contiguous()
         return official
 
+    def lacking(self, official: Collection[str]) -> list[str]:
+        """Return the kinds of tensors (templates of their names) of which there is none."""
+        return [
+            template
+            for rule in self.rules
+            for template in rule.sources
+            if not any(_pattern(template).fullmatch(name) for name in official)
+        ]
+
     def _rule_of(self, ours: str) -> tuple[Rule, dict[str, str]]:
         for pattern, rule in self._reverse:
             if match := pattern.fullmatch(ours):

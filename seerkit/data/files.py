@@ -39,6 +39,25 @@ def fresh_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def fresh_file(path: Path) -> Iterator[Path]:
+    """Hand out a hidden sibling of ``path`` to write; rename it to ``path`` on success, remove it on an exception.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; choose another name or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    draft = _sibling(path, "tmp")
+    try:
+        yield draft
+        draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` so that a reader sees either the old or the new file, never a part."""
     draft = _sibling(path, "tmp")
