@@ -146,7 +146,9 @@ def _train(job: Job, folder: Path) -> None:
     if job.before and not resume:
         from seerkit.init_from import prepare
 
-        prepare(policy)
+        carried = prepare(policy)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "init_from.json", json.dumps(carried.as_dict() if carried else None, indent=1) + "\n")
     result = train(policy, job.store, folder, resume=resume, device="cpu", progress=False)
     if result.interrupted:
         raise RuntimeError(f"stopped after {result.updates} updates; the same command goes on from there")
