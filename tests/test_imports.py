@@ -77,7 +77,7 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli", "cli_convert"},
+    "typer": {"cli", "cli_convert", "cli_ablate"},
     "einops": set(),
 }
 HEAVY = {"timm", "open_clip", "torchvision", "huggingface_hub"}  # imported inside the function or class that needs them

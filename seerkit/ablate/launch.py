@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from seerkit.ablate.job import Job, outcome_file
@@ -18,6 +18,8 @@ BASIC = "basic"
 POLL = 0.2
 """Seconds between two looks at what is running."""
 
+Ended = Generator[tuple[str, str], None, None]
+"""Jobs as they end: their identity, and what to say if they left no word themselves."""
 Told = Callable[[Job, str | None], None]
 """Called once per job that ended, with what went wrong, or ``None``."""
 
@@ -71,7 +73,7 @@ def _error(spec: Path, otherwise: str) -> str | None:
     return json.loads(outcome_file(spec).read_text(encoding="utf-8"))["error"]
 
 
-def _processes(specs: dict[str, Path], names: dict[str, Job], *, workers: int) -> Iterator[tuple[str, str]]:
+def _processes(specs: dict[str, Path], names: dict[str, Job], *, workers: int) -> Ended:
     """Run every job in a process of its own, ``workers`` at once; yield jobs as they end."""
     waiting, running = [*specs], dict[str, subprocess.Popen[bytes]]()
     try:
@@ -112,9 +114,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _hydra(
-    specs: dict[str, Path], out: Path, *, launcher: str, workers: int, settings: Sequence[str]
-) -> Iterator[tuple[str, str]]:
+def _hydra(specs: dict[str, Path], out: Path, *, launcher: str, workers: int, settings: Sequence[str]) -> Ended:
     """Let one Hydra application sweep over the jobs; yield jobs as their outcomes appear, the rest when it ends."""
     order = out / "jobs" / "order.json"
     write_text(order, json.dumps([str(spec.resolve()) for spec in specs.values()]) + "\n")

@@ -63,10 +63,15 @@ def markdown(outcome: Outcome) -> str:
 def rich_table(outcome: Outcome) -> Table:
     """Return the table for a terminal."""
     table = Table(title=outcome.study.group.title, title_justify="left", header_style="bold")
-    for place, name in enumerate(columns(outcome)):
-        table.add_column(name, justify="left" if place == 0 else "right")
+    benchmarks = len(_benchmarks(outcome))
+    head = columns(outcome)
+    for name in (head[0], *(["published"] if benchmarks else []), *head[1 + benchmarks :]):
+        table.add_column(name, justify="left" if name == "row" else "right", no_wrap=name == "row")
     for row in lines(outcome):
-        table.add_row(*row)
+        published = " / ".join(row[1 : 1 + benchmarks])
+        table.add_row(row[0], *([published] if benchmarks else []), *row[1 + benchmarks :])
+    if benchmarks:
+        table.caption = f"published on {' / '.join(_benchmarks(outcome))}"
     return table
 
 
