@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from seerkit import cli_hub
+from seerkit import cli_ablate, cli_hub
 from seerkit.cli_convert import convert
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
@@ -103,6 +103,9 @@ def collect(  # noqa: PLR0913 - options of a command, each with its own name on 
     options = {"look": {"depth": True}} if depth else {}
     store = record(env, out, episodes=episodes, seed=seed, recording=recording, env_options=options)
     console.print(f"recorded {store!r}")
+
+
+ablate = app.command()(cli_ablate.ablate)
 
 
 @app.command()

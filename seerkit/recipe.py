@@ -68,14 +68,14 @@ class Recipe:
 
 
 def list_recipes() -> list[str]:
-    """Return the names of all recipes of the package, ablations as ``ablation/<name>``.
+    """Return the names of all recipes of the package, rows of ablation tables as ``ablation/<group>/<row>``.
 
     Example:
         >>> "seer_calvin" in list_recipes()
         True
     """
     root = recipes_root()
-    files = [*root.glob("*.yaml"), *root.glob("ablation/*.yaml")]
+    files = [*root.glob("*.yaml"), *root.glob("ablation/*/*.yaml")]
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in files)
 
 
@@ -118,7 +118,7 @@ def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
     for section in ("meta", "layout", "trunk"):
         if section not in tree:
             raise RecipeError(f"a recipe needs a section {section!r}; this one has {sorted(tree)}")
-    tree["layout"] = _sizes(tree["layout"], len(tree["cameras"]))
+    tree["layout"] = _sizes(tree["layout"], tree["cameras"])
     _drop_absent(tree["layout"])
     for group in ("encoders", "targets", "heads", "losses"):
         for part in tree.get(group, {}).values():
@@ -126,7 +126,7 @@ def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
                 for side in ("reads", "writes"):
                     if side in bound:
                         bound[side] = list(_per_camera(bound[side], tree["cameras"]))
-    tree["pixels"] = {name: tree["pixels"][name] for name in tree["cameras"]}
+    tree = _without_other_cameras(tree, known=set(tree["pixels"]), cameras=tree["cameras"])
     first = [key for key in ORDER if key in tree]
     return Recipe({key: tree[key] for key in [*first, *(tree.keys() - set(first))]}, tuple(overrides))
 
@@ -206,7 +206,7 @@ def _own_hydra() -> Iterator[None]:
 
 def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
     root = recipes_root()
-    groups = {path.parent.name: path.parent for path in root.glob("*/__init__.py")}
+    groups = {path.parent.name: path.parent for path in root.glob("*/__init__.py") if path.parent.name != "ablation"}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key in groups:
@@ -235,13 +235,22 @@ def _drop_absent(layout: dict[str, Any]) -> None:
         layout["interleave"]["groups"] = [name for name in layout["interleave"]["groups"] if name not in absent]
 
 
-def _sizes(tree: Any, cameras: int) -> Any:  # noqa: ANN401 - a branch of the layout section
-    """Replace ``{per_camera: n}`` by n times the number of cameras."""
+def _sizes(tree: Any, cameras: list[str]) -> Any:  # noqa: ANN401 - a branch of the layout section
+    """Replace ``{per_camera: n}`` by n times the number of cameras, and one number per camera by the sum of theirs."""
     if not isinstance(tree, dict):
         return tree
     if tree.keys() == {"per_camera"}:
-        return tree["per_camera"] * cameras
+        size = tree["per_camera"]
+        return sum(size[name] for name in cameras) if isinstance(size, dict) else size * len(cameras)
     return {key: _sizes(value, cameras) for key, value in tree.items()}
+
+
+def _without_other_cameras(tree: Any, *, known: set[str], cameras: list[str]) -> Any:  # noqa: ANN401 - any branch
+    """Keep the recipe's cameras, in their order, of every mapping that has one entry per camera."""
+    if not isinstance(tree, dict):
+        return tree
+    names = cameras if tree.keys() == known else tree.keys()
+    return {name: _without_other_cameras(tree[name], known=known, cameras=cameras) for name in names}
 
 
 def _per_camera(keys: list[Any], cameras: list[str]) -> Iterator[Any]:

@@ -48,9 +48,10 @@ def small_recipe(name: str, *overrides: str) -> Recipe:
         sizes[f"{place}.model"], sizes[f"{place}.width"] = tiny(model)
         sizes["heads.foresight.module.patch"] = 16
     shrink = [f"{key}={value}" for key, value in sizes.items()]
-    resample = load_recipe(name, *overrides).config["encoders"]["image"]["module"]["resample"]
+    config = load_recipe(name, *overrides).config
+    resample, cameras = config["encoders"]["image"]["module"]["resample"], len(config["cameras"])
     if "KeepPatches" in str(resample):  # patches are tokens: 4 x 4 of them now
-        shrink.append(f"layout.context.image={2 * (32 // 8) ** 2}")
+        shrink.append(f"layout.context.image={cameras * (32 // 8) ** 2}")
     return load_recipe(name, *overrides, *shrink)
 
 

@@ -56,12 +56,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},
+    "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
 }
 GLUE = {"", "cli", "demo"}  # joins the units for the command line and may import any of them
 
 # Third-party packages that only the named units may import.
 ONLY_IN = {
-    "hydra": {"recipe"},
+    "hydra": {"recipe", "ablate"},
     "omegaconf": {"recipe"},
     "huggingface_hub": {"hub"},
     "timm": set(PARTS),

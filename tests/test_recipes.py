@@ -25,16 +25,16 @@ WORDS = ("goal=words",)  # CLIP's text tower is built once, by test_every_recipe
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in recipes_root().rglob("*.yaml")
-    if path.parent != recipes_root() and path.parent.name != "ablation"
+    if path.parent != recipes_root() and "ablation" not in path.parts
 )
 
 
 def test_recipes_are_found() -> None:
-    files = {path for path in recipes_root().glob("*.yaml")} | {path for path in recipes_root().glob("ablation/*.yaml")}
+    files = [*recipes_root().glob("*.yaml"), *recipes_root().glob("ablation/*/*.yaml")]
     assert len(list_recipes()) == len(files) >= 35
     for name in list_recipes():
         meta = load_recipe(name).config["meta"]
-        assert meta["name"] == name.rpartition("/")[2]
+        assert meta["name"] == name
         assert meta["summary"]
         assert meta["benchmark"]
         assert meta["paper"].startswith("https://"), f"{name} names no source paper"
@@ -120,6 +120,11 @@ def assert_foresees(policy: Policy, observation: dict[str, Any]) -> None:
 def test_every_recipe_can_do_without(name: str, without: str) -> None:
     """No recipe leaves anything of a slot behind when the slot is exchanged."""
     words = () if without == "goal=none" else ("goal=words",)
+    if without == "foresight=none":
+        if [*load_recipe(name).config["heads"]] == ["foresight"]:
+            pytest.skip("nothing would be left to learn")
+        if "future_step" in name:
+            pytest.skip("its only change is one of the slot itself")
     with torch.device("meta"):
         assert Policy(small_recipe(name, *words, without))
 

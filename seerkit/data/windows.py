@@ -37,6 +37,7 @@ class Windows:
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
         episodes: which episodes, by index; all if not given.
+        sentence: one instruction for every window, instead of the episodes' own (pre-training without language).
         goal: which goals to add: ``"image"``, ``"state"``.
 
     Raises:
@@ -53,6 +54,7 @@ class Windows:
         ahead: int,
         cameras: Collection[str] | None = None,
         episodes: Sequence[int] | None = None,
+        sentence: str | None = None,
         goal: Collection[str] = (),
     ) -> None:
         if steps < 1 or chunk < 1 or ahead < 0:
@@ -71,7 +73,7 @@ class Windows:
         table = [store.episodes[index] for index in self.episodes]
         self._first = torch.tensor([episode.start for episode in table])
         self._end = torch.tensor([episode.start + episode.length for episode in table])
-        self._instructions = [episode.instruction for episode in table]
+        self._instructions = [episode.instruction if sentence is None else sentence for episode in table]
         count = (self._end - self._first - steps).clamp(min=0) + 1
         self._until = count.cumsum(0)
 
@@ -136,7 +138,9 @@ class Windows:
             yield self.store.depth[camera], keys.DEPTH, keys.FUTURE_DEPTH
 
 
-def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list[int], list[int]]:
+def split_episodes(
+    store: Store, *, holdout: float, seed: int = 0, fraction: float = 1.0
+) -> tuple[list[int], list[int]]:
     """Divide the episodes into those to train on and those held out.
 
     Episodes of one task and reset seed show the same layout (a change of goal in mid-episode begins a new one), so they
@@ -146,11 +150,15 @@ def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list
         store: the recorded episodes.
         holdout: share of the layouts to hold out, 0 for none; otherwise at least one is held out and one kept.
         seed: another seed, another choice.
+        fraction: share of the other layouts to train on, at least one. What a smaller share trains on is part of what
+            a larger one does, and the episodes held out are the same for all.
 
     Raises:
         StoreError: nothing would be left on one side.
-        ValueError: ``holdout`` is not in ``[0, 1)``.
+        ValueError: ``holdout`` is not in ``[0, 1)`` or ``fraction`` not in ``(0, 1]``.
     """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be a share in (0, 1], got {fraction}")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout must be a share in [0, 1), got {holdout}")
     groups: dict[tuple[str, int], list[int]] = {}
@@ -158,13 +166,12 @@ def split_episodes(store: Store, *, holdout: float, seed: int = 0) -> tuple[list
         layout = -1 - index if episode.seed is None else episode.seed
         groups.setdefault((episode.task, layout), []).append(index)
     members = list(groups.values())
-    if holdout == 0:
-        return list(range(len(store.episodes))), []
-    if len(members) < 2:
+    if holdout and len(members) < 2:
         raise StoreError(f"{store.path}: holding out episodes needs at least 2 layouts, it has {len(members)}")
-    count = min(max(1, round(holdout * len(members))), len(members) - 1)
+    count = min(max(1, round(holdout * len(members))), len(members) - 1) if holdout else 0
     order = permute(torch.arange(len(members)), len(members), torch.full((len(members),), seed)).tolist()
     kept, held = order[count:], order[:count]
+    kept = kept[: max(1, round(fraction * len(kept)))]
     return sorted(i for group in kept for i in members[group]), sorted(i for group in held for i in members[group])
 
 

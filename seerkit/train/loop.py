@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 
+ANNOTATION = "annotation"
+"""A recipe's ``data.language`` if every episode keeps its own instruction; any other text is said to all of them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """Say how a run ended.
@@ -102,9 +106,12 @@ class _Run:
         out: Path,
         device: torch.device,
     ) -> None:
-        kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed)
+        data = config.get("data") or {}
+        sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
+        fraction = data.get("fraction", 1.0)
+        kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
-        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy)}
+        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
         self.windows = _deep(Windows(store, **cut, episodes=kept), config)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
@@ -115,7 +122,7 @@ class _Run:
         self.validation = None
         if held:
             windows = _deep(Windows(store, **cut, episodes=held), config)
-            limit, texts = settings.validation_windows, store.instructions
+            limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
             self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
         self.best = math.inf
         self.metrics: dict[str, float] = {}

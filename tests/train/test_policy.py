@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict import TensorDict
 
+from seerkit import keys
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows
 from seerkit.policy import Policy
@@ -96,6 +98,26 @@ def test_heads_that_draw_are_validated_with_the_same_draws_each_time(store: Stor
     torch.manual_seed(4)
     assert validation.measure(policy) == first
     same = Validation(windows, **given, instructions=["left", "left"])  # the "wrong" word is the right one
-    same._misled = lambda batch: batch.copy()
+    same._misled = lambda batch, index, reads: [("word", batch.copy())]  # noqa: ARG005
     again = same.measure(policy)
     assert again["val_loss_denoise_wrong_word"] == again["val_loss_denoise"] == first["val_loss_denoise"]
+
+
+def test_a_recipe_says_which_share_and_which_sentence(store: Store, tmp_path: Path) -> None:
+    first = toy.run(store, tmp_path / "a", toy.real_policy(), updates=1, holdout=0.4)
+    whole = json.loads((first.checkpoint / "training.json").read_text())
+    policy = toy.real_policy("data.fraction=0.5", "data.language=no lang")
+    heard: list[str] = []
+    loss = policy.loss
+
+    def listening(td: TensorDict) -> TensorDict:
+        heard.extend(td.get(keys.INSTRUCTION).tolist())
+        return loss(td)
+
+    policy.loss = listening  # pyright: ignore[reportAttributeAccessIssue]
+    result = toy.run(store, tmp_path / "b", policy, updates=1, holdout=0.4)
+    part = json.loads((result.checkpoint / "training.json").read_text())
+    assert 0 < part["windows"] < whole["windows"]
+    assert set(heard) == {"no lang"}
+    assert "val_loss_arm_wrong_word" in whole["metrics"]
+    assert "val_loss_arm_wrong_word" not in part["metrics"]

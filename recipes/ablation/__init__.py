@@ -1,0 +1,1 @@
+"""Ablations: one folder per table, one recipe per row."""
