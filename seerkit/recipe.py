@@ -163,7 +163,6 @@ def foresight_target(config: Mapping[str, Any]) -> str:
 
 
 def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
-    import yaml
     from omegaconf import OmegaConf
 
     tree = OmegaConf.load(path)
@@ -174,7 +173,7 @@ def _load_file(path: Path, overrides: tuple[str, ...]) -> Recipe:
         if OmegaConf.select(tree, key) is None and key not in dict(_leaves(OmegaConf.to_container(tree))):
             known = [*dict(_leaves(OmegaConf.to_container(tree)))]
             raise RecipeError(f"no key {key!r} in {path}{_nearest(key, known)} (groups need the recipe's own name)")
-        OmegaConf.update(tree, key, yaml.safe_load(value))
+        OmegaConf.update(tree, key, OmegaConf.from_dotlist([f"value={value}"])["value"])  # 3e-4 is a number there
     return resolve(tree, overrides)
 
 

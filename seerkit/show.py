@@ -13,19 +13,17 @@ from seerkit.recipe import Recipe
 def recipe_table() -> Table:
     """Return all recipes with their papers and sizes, one row each."""
     rows = recipe_index()
-    table = Table(title=f"{len(rows)} recipes", title_justify="left", header_style="bold")
-    table.add_column("recipe")
+    table = Table(title=f"{len(rows)} recipes", title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table.add_column("recipe", overflow="fold", min_width=34)
     table.add_column("paper", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    table.add_column("trainable", justify="right", no_wrap=True)
-    table.add_column("frozen", justify="right", no_wrap=True)
-    for name, row in rows.items():
+    for size in ("tokens", "trained + frozen"):
+        table.add_column(size, justify="right", no_wrap=True)
+    for name, row in sorted(rows.items(), key=lambda item: (item[0].count("/"), item[0])):  # ablations last
         table.add_row(
             Text.assemble((name, "bold cyan"), ("\n" + row["summary"], "dim")),
             paper(row["paper"]),
             f"{row['steps']} x {row['tokens']}",
-            millions(row["trainable"]),
-            millions(row["frozen"]),
+            f"{row['trainable'] / 1e6:.1f} + {row['frozen'] / 1e6:5.1f} M",
         )
     return table
 
@@ -75,16 +73,6 @@ def tokens_per_step(recipe: Recipe) -> int:
     """Return how many tokens one control step adds to the trunk's sequence."""
     layout = recipe.config["layout"]
     return sum(layout["context"].values()) + sum(layout.get("queries", {}).values())
-
-
-def millions(count: int) -> str:
-    """Return a parameter count for humans.
-
-    Example:
-        >>> millions(67_278_151)
-        '67.3 M'
-    """
-    return f"{count / 1e6:.1f} M"
 
 
 def _tokens(recipe: Recipe) -> Text:

@@ -25,7 +25,8 @@ class Windows:
     A window starts at every step ``0 .. max(length - steps, 0)`` of its episode, so the last frames are used and no
     window crosses into another episode. (The official LIBERO, DROID and real-robot loaders never show the last ten
     frames of an episode.) What lies beyond the end repeats the last step and is marked: an action in `ACTION_IS_PAD`,
-    a frame to be foreseen in `FUTURE_IS_PAD`. An episode shorter than a window is padded the same way.
+    a frame to be foreseen in `FUTURE_IS_PAD`. An episode shorter than a window is padded the same way; if there is one,
+    `STEP_IS_PAD` marks the steps that never were.
 
     A goal is chosen in hindsight: every window of an episode is given the episode's last frames or last state as what
     was to be reached, whatever the demonstrator had in mind (Kaelbling, 1993; Andrychowicz et al., 2017).
@@ -74,6 +75,7 @@ class Windows:
         self._first = torch.tensor([episode.start for episode in table])
         self._end = torch.tensor([episode.start + episode.length for episode in table])
         self._instructions = [episode.instruction if sentence is None else sentence for episode in table]
+        self._short = bool((self._end - self._first < steps).any())
         count = (self._end - self._first - steps).clamp(min=0) + 1
         self._until = count.cumsum(0)
 
@@ -99,8 +101,8 @@ class Windows:
         Shape:
             index: int64 ``(B,)``, window numbers in ``0 .. len(self) - 1``.
             returns: batch size ``(B,)``; see `seerkit.keys` for `IMAGE`, `STATE`, `FUTURE`, `TARGET_CHUNK`,
-                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE`, `GOAL_STATE` and, of windows
-                `with_depth`, `DEPTH` and `FUTURE_DEPTH`. Frames stay as they are stored.
+                `ACTION_IS_PAD`, `FUTURE_IS_PAD`, `STEP_IS_PAD`, `INSTRUCTION`, `GOAL_IMAGE`, `GOAL_STATE` and, of
+                windows `with_depth`, `DEPTH` and `FUTURE_DEPTH`. Frames stay as they are stored.
 
         Raises:
             IndexError: a number is out of range.
@@ -116,6 +118,8 @@ class Windows:
         batch[keys.STATE] = self.store.state[step.minimum(end - 1)]
         batch[keys.TARGET_CHUNK] = self.store.action[action.minimum(end[..., None] - 1)]
         batch[keys.ACTION_IS_PAD] = action >= end[..., None]
+        if self._short:
+            batch[keys.STEP_IS_PAD] = step >= end
         batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
         future = start[:, None] + self.steps + torch.arange(self.ahead)
         for name in self.cameras:

@@ -45,6 +45,34 @@ def test_the_future_is_not_seen(policy: Policy, batch: TensorDictBase) -> None:
         assert not torch.equal(value[:, 4:], after[name][:, 4:]), name
 
 
+@pytest.mark.parametrize("padded", [slice(4, None), slice(0, 2)], ids=["behind", "before"])
+def test_padded_steps_are_seen_by_nobody(policy: Policy, batch: TensorDictBase, padded: slice) -> None:
+    batch[keys.STEP_IS_PAD] = torch.zeros(3, STEPS, dtype=torch.bool)
+    batch[keys.STEP_IS_PAD][0, padded] = True
+    valid = ~batch[keys.STEP_IS_PAD]
+    before = outputs(policy, batch)
+    changed = batch.clone()
+    changed["observation", "image", "primary"][:, padded] = 255 - changed["observation", "image", "primary"][:, padded]
+    changed["observation", "state"][:, padded] += 1
+    after = outputs(policy, changed)
+    for name, value in before.items():
+        assert torch.isfinite(value).all(), name
+        assert torch.equal(value[0][valid[0]], after[name][0][valid[0]]), name
+        assert not torch.equal(value[1], after[name][1]), f"{name}: in the other rows these steps count"
+
+
+def test_padded_steps_enter_no_loss(policy: Policy) -> None:
+    torch.manual_seed(2)
+    batch = sample_batch(policy.recipe, batch=2)
+    batch[keys.STEP_IS_PAD] = torch.zeros(2, STEPS, dtype=torch.bool)
+    batch[keys.STEP_IS_PAD][:, 4:] = True
+    before = policy.loss(batch)
+    batch[keys.TARGET_CHUNK][:, 4:] = 0.5
+    batch["future", "image", "wrist"][:, 1:] = 0  # what steps 4 and 5 would foresee
+    after = policy.loss(batch)
+    assert all(torch.equal(before[name], after[name]) for name in before.keys())  # noqa: SIM118 - a TensorDict
+
+
 def test_rows_do_not_mix(policy: Policy, batch: TensorDictBase) -> None:
     before = outputs(policy, batch)
     changed = batch.clone()

@@ -54,6 +54,16 @@ def test_shapes_and_types(numbered: Store) -> None:
     assert (*keys.IMAGE, "wrist") not in batch.keys(include_nested=True)
 
 
+def test_steps_that_never_were_are_marked(numbered: Store) -> None:
+    shortest = min(episode.length for episode in numbered.episodes)
+    whole = Windows(numbered, steps=shortest, chunk=1, ahead=0).gather(torch.tensor([0]))
+    assert keys.STEP_IS_PAD not in set(whole.keys())
+    windows = Windows(numbered, steps=shortest + 2, chunk=1, ahead=1)
+    batch = windows.gather(torch.arange(len(windows)))
+    assert torch.equal(batch[keys.STEP_IS_PAD], batch[keys.ACTION_IS_PAD][..., 0])
+    assert batch[keys.STEP_IS_PAD].any()
+
+
 def test_no_future_when_nothing_is_foreseen(numbered: Store) -> None:
     batch = Windows(numbered, steps=2, chunk=1, ahead=0).gather(torch.tensor([0]))
     assert {"future", keys.FUTURE_IS_PAD}.isdisjoint(batch.keys())
