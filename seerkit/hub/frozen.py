@@ -164,7 +164,8 @@ def _declared(module: nn.Module, source: object, at: str) -> Iterator[tuple[str,
             there = [name for name, _ in module.named_children()]
             raise CheckpointError(f"{at}.source names {inner!r}, but {at} has {there}") from error
         name = f"{at}.{inner}".rstrip(".")
-        yield name, Frozen(name, f"{at}.source.{inner}".rstrip("."), target, read_source(text))
+        known = None if text is None else read_source(text)  # null: published nowhere one could name
+        yield name, Frozen(name, f"{at}.source.{inner}".rstrip("."), target, known)
 
 
 def _unclaimed(module: nn.Module, at: str, declared: Mapping[str, Frozen]) -> Iterator[tuple[str, nn.Module]]:
