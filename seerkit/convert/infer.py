@@ -67,7 +67,7 @@ def _candidates(official: Mapping[str, Tensor], system: System) -> list[list[str
         if not name.startswith(system.recipes):  # neither another model's nor an ablation
             continue
         structure, sizes, benchmark = _known(name)
-        if benchmark == "any":  # a base of others
+        if benchmark == "any" or not _classes(name) <= _classes(system.original):  # a base of others, or our own idea
             continue
         alike = sum(size == wanted[key] for key, size in sizes.items())
         groups.setdefault(alike, {}).setdefault(structure, []).append(name)
@@ -83,6 +83,13 @@ def _known(name: str) -> tuple[str, dict[str, int | None], str | None]:
     config = recipe.config
     sizes = {"dim": config.get("dim"), "steps": config.get("steps"), "depth": config["trunk"].get("depth")}
     return structure(recipe), sizes, config["meta"].get("benchmark")
+
+
+@cache
+def _classes(name: str) -> frozenset[str]:
+    """Return the classes a recipe's policy is built of."""
+    flat, built = load_recipe(name).flat(), ("encoders.", "targets.", "trunk.", "heads.")
+    return frozenset(str(value) for key, value in flat.items() if key.startswith(built) and key.endswith("_target_"))
 
 
 def _plainest(names: list[str]) -> str:

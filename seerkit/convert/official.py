@@ -61,6 +61,7 @@ class System:
 
     Args:
         recipes: how the names of its recipes begin.
+        original: the recipe of the published model; its classes are what official checkpoints hold.
         table: its names and ours.
         wrapper: under which key of the file the tensors are.
         prefix: before every name.
@@ -71,6 +72,7 @@ class System:
     """
 
     recipes: str
+    original: str
     table: Table
     wrapper: str
     prefix: str
@@ -95,9 +97,17 @@ def _gr1_idle(recipe: Recipe, positions: int) -> dict[str, Tensor]:
 
 
 SYSTEMS = {
-    "seer": System(recipes="seer_", table=seer.TABLE, wrapper="model_state_dict", prefix="module.", idle=_seer_idle),
+    "seer": System(
+        recipes="seer_",
+        original="seer_calvin",
+        table=seer.TABLE,
+        wrapper="model_state_dict",
+        prefix="module.",
+        idle=_seer_idle,
+    ),
     "gr1": System(
         recipes="gr1_",
+        original="gr1_calvin",
         table=gr1.TABLE,
         wrapper="state_dict",
         prefix="",
