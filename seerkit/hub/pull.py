@@ -91,7 +91,7 @@ def plan(recipe: Recipe, *, source: str) -> Policy:
 def _recipe(repo: str, file: Path, overrides: Sequence[str], *, trust: bool) -> Recipe:
     source = f"{repo}: {RECIPE}"
     if not trust:
-        check_text(read_text(file), source=source)
+        check_recipe(check_text(read_text(file), source=source), source=source)
     try:
         plain = load_recipe(str(file))
     except RecipeError:
