@@ -87,7 +87,11 @@ def _put(draft: Path, path: Path) -> None:
         return
     old = _sibling(path, "old")
     path.rename(old)
-    draft.rename(path)
+    try:
+        draft.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

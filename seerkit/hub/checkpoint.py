@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "README.md"
+BESIDE = ("unused.safetensors", "training_state.pt", "training.json", "report.json", "report.html")
+"""What conversion, training and evaluation may have put beside them."""
 LEFT_OUT = "frozen"
 """Under which name the weights' metadata says what was left out, whence it comes, and its fingerprint."""
 
@@ -42,14 +44,16 @@ def save(policy: Policy, path: Path, *, frozen: bool | None = None, recipe: Reci
 
     Args:
         policy: what to save.
-        path: the folder; replaced if there is one.
+        path: the folder; replaced if it is empty or holds a checkpoint and nothing else.
         frozen: whether the frozen encoders' weights are written, too. By default those are left out that came from
             where everybody can fetch them and have not changed since.
         recipe: what ``recipe.yaml`` says; the policy's own if not given.
 
     Raises:
         CheckpointError: with ``frozen=False``, if a frozen encoder could not be had again.
+        FileExistsError: if replacing the folder would lose something else.
     """
+    _check_replaceable(path)
     left = _to_leave_out(policy, frozen)
     weights = {key: t for key, t in policy.state_dict().items() if not _inside(key, left)}
     metadata = {"format": "pt", LEFT_OUT: json.dumps({name: _plain(origin) for name, origin in left.items()})}
@@ -132,6 +136,20 @@ def load_strictly(policy: Policy, weights: dict[str, Tensor], *, source: str) ->
     if rows := differences(policy.state_dict(), weights):
         raise CheckpointError(f"{source} does not fit recipe {policy.recipe.name!r}:\n" + "\n".join(rows))
     policy.load_state_dict(weights)
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir():
+        raise FileExistsError(f"{path} is a file; expected a folder to write, or a new name")
+    ours = (RECIPE, WEIGHTS, CARD, *BESIDE)
+    there = sorted(entry.name for entry in path.iterdir())
+    strange = [name for name in there if name not in ours or not (path / name).is_file()]
+    if strange:
+        raise FileExistsError(f"{path} holds {strange[:8]}, which would be lost; choose another folder")
+    if there and not {RECIPE, WEIGHTS} <= {*there}:
+        raise FileExistsError(f"{path} is no checkpoint and holds {there}, which would be lost; choose another folder")
 
 
 def _to_leave_out(policy: Policy, frozen: bool | None) -> dict[str, Origin]:

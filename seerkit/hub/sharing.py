@@ -24,12 +24,13 @@ class Shareable:
         """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing.
 
         Args:
-            path: the folder.
+            path: the folder; replaced if it is empty or holds a checkpoint and nothing else.
             frozen: whether to write frozen encoders, too. By default those are left out that came from a place
                 where everybody can fetch them; loading fetches them again and compares their fingerprint.
 
         Raises:
             CheckpointError: with ``frozen=False``, if a frozen encoder could not be had again.
+            FileExistsError: if replacing the folder would lose something else.
         """
         from seerkit.hub.checkpoint import save
 
