@@ -6,6 +6,7 @@ import pickle
 import re
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,11 @@ DTYPES = {
     "BoolStorage": torch.bool,
 }
 ONLY_TENSORS = "expected tensors, their names and plain numbers"
+DAMAGE = (
+    *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    *(MemoryError, struct.error, zlib.error, zipfile.BadZipFile),
+)
+"""What unpickling and unzipping bytes that are not what they say can end in."""
 
 
 class WeightsError(ValueError):
@@ -66,7 +72,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, RuntimeError) as error:
+    except (SafetensorError, ValueError, RuntimeError, OSError, OverflowError) as error:
         raise WeightsError(f"{path} is not a whole .safetensors file: {error}") from error
 
 
@@ -87,8 +93,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} needs code to be read ({asked[1]}), which could do anything to this machine, so it was not run; "
             f"{ONLY_TENSORS}. Where the file comes from, save the state dict alone, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is no file of weights, or a damaged one: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise WeightsError(f"{path} is no file of weights, or a damaged one: {error}") from error
+    except DAMAGE as error:  # not in torch's words, which advise to run what the file brings along
+        raise WeightsError(f"{path} is no file of weights, or a damaged one; {ONLY_TENSORS}") from error
     return unwrap(loaded, str(path))
 
 
@@ -183,7 +191,7 @@ def _read_torchscript(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]
         raise WeightsError(
             f"{path} is a TorchScript archive with more than weights: {error}; {ONLY_TENSORS}"
         ) from error
-    except (KeyError, ValueError, TypeError, EOFError, AttributeError, IndexError, RuntimeError, struct.error) as error:
+    except DAMAGE as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{path} is a damaged TorchScript archive: {error!r:.200}") from error
