@@ -240,7 +240,7 @@ def _sizes(tree: Any, cameras: list[str]) -> Any:  # noqa: ANN401 - a branch of 
         return tree
     if tree.keys() == {"per_camera"}:
         given = tree["per_camera"]
-        sizes = [given.get(name) for name in cameras] if isinstance(given, dict) else [given] * len(cameras)
+        sizes: list[Any] = [given.get(name) for name in cameras] if isinstance(given, dict) else [given] * len(cameras)
         for size in sizes:
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise RecipeError(f"per_camera is a whole number from 1 on, or one per camera; given {given!r:.80}")

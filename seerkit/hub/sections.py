@@ -51,9 +51,9 @@ def sizes_of(layout: Mapping[str, Any], cameras: list[str]) -> Iterator[int]:
         for size in (layout.get(side) or {}).values():
             each = size["per_camera"] if isinstance(size, Mapping) else None
             if isinstance(each, Mapping):
-                yield sum(each.values())
+                yield sum(int(tokens) for tokens in each.values())
             else:
-                yield size if each is None else each * len(cameras)
+                yield int(size) if each is None else int(each) * len(cameras)
 
 
 def _check_meta(meta: Mapping[str, Any], source: str) -> None:
@@ -66,11 +66,11 @@ def _check_meta(meta: Mapping[str, Any], source: str) -> None:
 
 
 def _check_cameras(cameras: object, source: str) -> None:
-    named = isinstance(cameras, list) and all(isinstance(name, str) and name for name in cameras)
-    if not named or not cameras or len(set(cameras)) < len(cameras):
+    names: list[Any] = cameras if isinstance(cameras, list) else []
+    if not names or not all(isinstance(name, str) and name for name in names) or len({*names}) < len(names):
         raise _wrong(source, "cameras", "a list of different names", cameras)
-    if len(cameras) > CAMERAS:
-        raise CheckpointError(f"{source}: cameras has {len(cameras):,} names; at most {CAMERAS} are built unseen")
+    if len(names) > CAMERAS:
+        raise CheckpointError(f"{source}: cameras has {len(names):,} names; at most {CAMERAS} are built unseen")
 
 
 def _check_layout(layout: Mapping[str, Any], cameras: list[str], source: str) -> None:
