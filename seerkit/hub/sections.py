@@ -49,11 +49,12 @@ def sizes_of(layout: Mapping[str, Any], cameras: list[str]) -> Iterator[int]:
     """Yield the tokens per step of every group of a checked layout, resolved or not."""
     for side in ("context", "queries"):
         for size in (layout.get(side) or {}).values():
-            each = size["per_camera"] if isinstance(size, Mapping) else None
-            if isinstance(each, Mapping):
-                yield sum(int(tokens) for tokens in each.values())
+            if not isinstance(size, Mapping):
+                yield size
+            elif isinstance(size["per_camera"], Mapping):
+                yield sum(size["per_camera"].values())
             else:
-                yield int(size) if each is None else int(each) * len(cameras)
+                yield size["per_camera"] * len(cameras)
 
 
 def _check_meta(meta: Mapping[str, Any], source: str) -> None:
