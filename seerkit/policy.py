@@ -168,7 +168,8 @@ class Policy(Shareable, nn.Module):
             if key[0] == "target" or key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD):
                 td[key] = td[key][:, :steps]
         if keys.STEP_IS_PAD in present:
-            is_pad = td[keys.STEP_IS_PAD][:, :steps]
+            is_pad = td[keys.STEP_IS_PAD]
+            is_pad = is_pad[:, :steps] | is_pad[:, self.goal_ahead : self.goal_ahead + steps]  # the goal must be there
             for key in {keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD} & {*present}:
                 td[key] = td[key] | is_pad.reshape(*is_pad.shape, *[1] * (td[key].dim() - 2))
         return td

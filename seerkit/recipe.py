@@ -115,13 +115,18 @@ def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
     except OmegaConfBaseException as error:
         raise RecipeError(f"the recipe does not resolve: {error}") from error
     tree = json.loads(json.dumps(tree))  # plain types, whatever YAML made of them
-    for section in ("meta", "layout", "trunk"):
-        if section not in tree:
+    for section in ("meta", "layout", "trunk", "encoders", "heads", "losses"):
+        if not tree.get(section):
             raise RecipeError(f"a recipe needs a section {section!r}; this one has {sorted(tree)}")
     tree["layout"] = _sizes(tree["layout"], tree["cameras"])
     _drop_absent(tree["layout"])
     for group in ("encoders", "targets", "heads", "losses"):
-        for part in tree.get(group, {}).values():
+        for name, part in tree.get(group, {}).items():
+            if not isinstance(part, dict) or "module" not in part:
+                raise RecipeError(
+                    f"{group}.{name} has no module, only {part}: a recipe or an override changes a component that the "
+                    "chosen options do without"
+                )
             for bound in (part, part.get("learn") or {}):
                 for side in ("reads", "writes"):
                     if side in bound:
