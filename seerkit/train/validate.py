@@ -32,7 +32,7 @@ class Validation:
     - ``val_psnr_<camera>``: peak signal-to-noise ratio in dB of the frames foreseen.
     - ``val_psnr_copy_<camera>``: that of repeating the present frame, which is what foresight has to beat.
     - ``val_cosine_<camera>``, ``val_cosine_copy_<camera>`` where features are foreseen, ``val_depth_error_<camera>``,
-      ``val_depth_error_copy_<camera>`` (metres) where depth is: there are no frames to compare.
+      ``val_depth_error_copy_<camera>`` (metres, where measured) where depth is: there are no pictures to compare.
 
     Args:
         windows: the held-out windows.
