@@ -86,7 +86,7 @@ class Validation:
         if self._windows.ahead:
             if kind := unseen(policy):
                 sums |= foreseen_sums(policy, batch, kind=kind)
-            else:
+            elif policy.pictures:
                 sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
         return sums
 

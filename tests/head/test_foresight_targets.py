@@ -103,6 +103,13 @@ def test_a_perfect_head_has_no_error_and_a_still_scene_is_copied_perfectly() -> 
             assert abs(means[f"val_{name}_{camera}"] - best) > 0.1  # an untrained head
 
 
+def test_a_recipe_that_only_foresees_features_can_be_checked() -> None:
+    from seerkit.check import check_recipe
+
+    found = check_recipe(small_recipe("gr1_video_pretrain", "goal=words", "foresight=dino"))
+    assert list(found.losses) == ["loss_foresight"]
+
+
 def test_what_the_present_frame_did_not_measure_is_not_held_against_the_copy() -> None:
     """A copy is right wherever it says anything: holes in the present, the future or a whole frame change nothing."""
     from seerkit.train.foreseen import foreseen_means, foreseen_sums
