@@ -180,7 +180,7 @@ class Policy(Shareable, nn.Module):
 
     @property
     def pictures(self) -> bool:
-        """Whether foresight can be looked at: it predicts pixels (not features or depth)."""
+        """Whether foresight can be looked at: its loss compares pixels (not features or depth)."""
         return self.recipe.foresees == "pixels"
 
     @torch.no_grad()
@@ -194,12 +194,16 @@ class Policy(Shareable, nn.Module):
             returns: per camera uint8 ``(B, T, 3, S, S)``.
 
         Raises:
-            ValueError: if the recipe foresees no pixels.
+            ValueError: if the recipe foresees no pixels, or no loss says what it foresees.
         """
         if not self.pictures:
-            seen = self.recipe.foresees
-            what = f"foresees {seen}, which are no pictures" if seen else "has no foresight head"
-            raise ValueError(f"recipe {self.recipe.name!r} {what}; its heads: {sorted(self.heads)}")
+            name, heads = self.recipe.name, sorted(self.heads)
+            if seen := self.recipe.foresees:
+                raise ValueError(f"recipe {name!r} foresees {seen}, which are no pictures; its heads: {heads}")
+            if "foresight" not in heads:
+                raise ValueError(f"recipe {name!r} has no foresight head; its heads: {heads}")
+            losses = sorted(self.recipe.config["losses"])
+            raise ValueError(f"no loss says what recipe {name!r}'s head 'foresight' foresees; its losses: {losses}")
         was_training = self.training
         try:
             out = self.eval()(td)
