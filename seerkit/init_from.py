@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
 
-WEIGHTS = "model.safetensors"
+RECIPE, WEIGHTS = "recipe.yaml", "model.safetensors"
 KINDS = ("reset", "slice", "extend", "fresh", "drop")
 
 
@@ -25,7 +26,7 @@ class InitError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class CarriedOver:
-    """Say what became of every trainable tensor, by name.
+    """Say what became of every tensor, by name.
 
     Args:
         checkpoint: where the weights came from.
@@ -35,7 +36,7 @@ class CarriedOver:
         reset: keeps its initial value although the checkpoint has one.
         fresh: keeps its initial value; the checkpoint has none.
         dropped: the checkpoint has it, this policy does not.
-        frozen: not carried; frozen encoders have their own source.
+        frozen: of modules that are frozen here; not carried, they have their own source.
     """
 
     checkpoint: str
@@ -85,12 +86,17 @@ def prepare(policy: Policy) -> CarriedOver | None:
     checkpoint = section.get("checkpoint")
     if not checkpoint or getattr(policy, "checkpoint", None) is not None:
         return None
-    carried = carry_over(policy, _weights(str(checkpoint)), section.get("steps") or [])
+    state, frozen = _read_checkpoint(str(checkpoint))
+    carried = carry_over(policy, state, section.get("steps") or [], frozen=frozen)
     return dataclasses.replace(carried, checkpoint=str(checkpoint))
 
 
 def carry_over(
-    policy: Policy, state: Mapping[str, Tensor], steps: Sequence[Mapping[str, Sequence[str]]]
+    policy: Policy,
+    state: Mapping[str, Tensor],
+    steps: Sequence[Mapping[str, Sequence[str]]],
+    *,
+    frozen: Collection[str] = (),
 ) -> CarriedOver:
     """Copy another policy's weights into this one, strictly, but for what the steps declare.
 
@@ -98,20 +104,23 @@ def carry_over(
     time positions are taken (``slice``); it would silently skip other differences, which are errors here.
 
     Args:
-        policy: changed in place; only its trainable tensors.
-        state: the other policy's tensors, frozen ones or not.
+        policy: changed in place; parameters and buffers, but for its frozen modules.
+        state: the other policy's tensors, those of frozen modules or not.
         steps: one mapping each from a kind to names, with ``*`` for any characters: ``reset`` (in both, keep the new
             policy's initial value), ``slice`` (take the first rows), ``extend`` (the first rows come from there, the
-            others keep their initial value), ``fresh`` (only here, keep the initial value), ``drop`` (only there).
+            others keep their initial value), ``fresh`` (only here, keep the initial value), ``drop`` (only there, or
+            trained there and frozen here).
+        frozen: names of the other policy's frozen tensors (`frozen_tensors`). Whatever else ``state`` holds was
+            trained there, and is not left out in silence because it is frozen here.
 
     Raises:
         InitError: with a table of whatever no step covers, and of steps that cover nothing or do not apply.
     """
-    own = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
-    frozen = sorted(policy.state_dict().keys() - own.keys())
-    given = {name: tensor for name, tensor in state.items() if name not in frozen}
+    kept = frozen_tensors(policy)
+    own = {name: tensor for name, tensor in policy.state_dict().items() if name not in kept}
+    given = {name: tensor for name, tensor in state.items() if name not in kept or name not in frozen}
     plan, faults = _plan(steps, sorted(own.keys() | given.keys()))
-    faults += _misfits(own, given, plan)
+    faults += _misfits(own, given, plan, kept)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in sorted(faults))
         raise InitError(f"recipe {policy.recipe.name!r} cannot begin from these weights; its init_from.steps:\n{lines}")
@@ -132,8 +141,28 @@ def carry_over(
         reset=kinds["reset"],
         fresh=kinds["fresh"],
         dropped=kinds["drop"],
-        frozen=frozen,
+        frozen=sorted(kept),
     )
+
+
+def frozen_tensors(policy: nn.Module) -> set[str]:
+    """Return the names of all tensors, buffers too, of the modules whose every parameter is frozen.
+
+    Example:
+        >>> module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+        >>> sorted(frozen_tensors(module.requires_grad_(False)))
+        ['0.bias', '0.weight', '1.num_batches_tracked', '1.running_mean', '1.running_var']
+    """
+    return {name for name in policy.state_dict() if any(name.startswith(at) for at in _frozen_modules(policy, ""))}
+
+
+def _frozen_modules(module: nn.Module, at: str) -> Iterator[str]:
+    parameters = [*module.parameters()]
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield at
+        return
+    for name, child in module.named_children():
+        yield from _frozen_modules(child, f"{at}{name}.")
 
 
 def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -154,13 +183,15 @@ def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) ->
     return plan, faults
 
 
-def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mapping[str, str]) -> list[str]:
+def _misfits(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mapping[str, str], frozen: Collection[str]
+) -> list[str]:
     """Return one line per tensor that its step, or no step, does not allow."""
     faults = []
     for name in own.keys() | given.keys():
         kind, here, there = plan.get(name), own.get(name), given.get(name)
         if here is None or there is None:
-            faults += _one_sided(name, kind, here, there)
+            faults += _one_sided(name, kind, here, there, frozen=name in frozen)
         elif kind in ("fresh", "drop"):
             advice = "reset it" if kind == "fresh" else "it would be lost"
             faults.append(f"{kind:<11} {name}: is in both; {advice}")
@@ -172,13 +203,14 @@ def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mappi
     return faults
 
 
-def _one_sided(name: str, kind: str | None, here: Tensor | None, there: Tensor | None) -> list[str]:
+def _one_sided(name: str, kind: str | None, here: Tensor | None, there: Tensor | None, *, frozen: bool) -> list[str]:
     allowed = "fresh" if there is None else "drop"
     if kind == allowed:
         return []
-    where, tensor = ("missing", here) if there is None else ("unexpected", there)
+    where, tensor = ("missing", here) if there is None else ("frozen here" if frozen else "unexpected", there)
     shape = tuple(tensor.shape) if tensor is not None else ()
-    return [f"{where:<11} {name} {shape}: " + (f"cannot {kind}" if kind else f"if meant so, a step {allowed!r}")]
+    why = "trained in the checkpoint; " if frozen else ""
+    return [f"{where:<11} {name} {shape}: {why}" + (f"cannot {kind}" if kind else f"if meant so, a step {allowed!r}")]
 
 
 def _fits(kind: str | None, here: tuple[int, ...], there: tuple[int, ...]) -> bool:
@@ -188,17 +220,24 @@ def _fits(kind: str | None, here: tuple[int, ...], there: tuple[int, ...]) -> bo
     return longer and here[1:] == there[1:]
 
 
-def _weights(checkpoint: str) -> dict[str, Tensor]:
+def _read_checkpoint(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
+    """Return a policy's tensors, and the names of those that are frozen there."""
     from seerkit.policy import Policy
+    from seerkit.recipe import load_recipe
 
     folder = Path(checkpoint)
     if folder.is_dir():
-        if not (folder / WEIGHTS).is_file():
-            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {WEIGHTS!r}")
-        return _read(folder / WEIGHTS)
+        absent = [name for name in (WEIGHTS, RECIPE) if not (folder / name).is_file()]
+        if absent:
+            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {absent[0]!r}")
+        with torch.device("meta"), warnings.catch_warnings():  # only to see what is frozen: nothing is allocated
+            warnings.simplefilter("ignore")
+            frozen = frozen_tensors(Policy(load_recipe(str(folder / RECIPE))))
+        return _read(folder / WEIGHTS), frozen
     if folder.is_absolute() or checkpoint.count("/") != 1:
         raise InitError(f"init_from.checkpoint {checkpoint!r} is neither a folder nor user/repo")
-    return dict(Policy.from_pretrained(checkpoint).state_dict())
+    policy = Policy.from_pretrained(checkpoint)
+    return dict(policy.state_dict()), frozen_tensors(policy)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
