@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,8 @@ def prepare(policy: Policy) -> CarriedOver | None:
         InitError: if the checkpoint does not fit the declared steps.
     """
     section = policy.recipe.config.get("init_from") or {}
+    if not isinstance(section, Mapping):
+        raise InitError(f"init_from is a mapping with 'checkpoint' and 'steps', given {section!r:.100}")
     unknown = section.keys() - {"checkpoint", "steps"}
     if unknown:
         raise InitError(f"init_from holds 'checkpoint' and 'steps', got also {sorted(unknown)}")
@@ -169,11 +171,9 @@ def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) ->
     """Return name -> kind of every tensor a step covers, and what is wrong with the steps themselves."""
     plan: dict[str, str] = {}
     faults = []
-    for step in steps:
+    for step in _checked(steps):
         for kind, patterns in step.items():
-            if kind not in KINDS:
-                raise InitError(f"a step of init_from is one of {list(KINDS)}, got {kind!r}{_nearest(kind, KINDS)}")
-            for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            for pattern in patterns:
                 covered = [name for name in names if fnmatchcase(name, pattern)]
                 twice = [name for name in covered if name in plan]
                 faults += [f"twice       {name}: {plan[name]} and {kind}" for name in twice]
@@ -181,6 +181,25 @@ def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) ->
                     faults.append(f"idle step   {kind} {pattern}: names nothing{_nearest(pattern, names)}")
                 plan |= dict.fromkeys(covered, kind)
     return plan, faults
+
+
+def _checked(steps: object) -> list[dict[str, list[str]]]:
+    """Return steps as mappings from a kind to names; whatever a recipe may hold instead is an error that says so."""
+    form = "each step of init_from.steps is a mapping from a kind to a name or names, such as {reset: [trunk.time]}"
+    if isinstance(steps, str | Mapping) or not isinstance(steps, Iterable):
+        raise InitError(f"expected a list; {form}; given {steps!r:.100}")
+    checked = []
+    for step in steps:
+        if not isinstance(step, Mapping) or not step:
+            raise InitError(f"{form}; given {step!r:.100}")
+        for kind, names in step.items():
+            if kind not in KINDS:
+                raise InitError(f"a step of init_from is one of {[*KINDS]}, got {kind!r}{_nearest(str(kind), KINDS)}")
+            several = [names] if isinstance(names, str) else names
+            if not isinstance(several, list | tuple) or not all(isinstance(name, str) for name in several):
+                raise InitError(f"{form}; given {dict(step)!r:.100}")
+        checked.append({kind: [names] if isinstance(names, str) else [*names] for kind, names in step.items()})
+    return checked
 
 
 def _misfits(

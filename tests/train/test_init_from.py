@@ -158,6 +158,22 @@ def test_each_violation_is_named_and_changes_nothing(violation: str, pretrained:
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
+MALFORMED: list[object] = [["reset"], [{"reset": 3}], [{"reset": [3]}], [{"reset": None}], [{}]]
+MALFORMED += [{"reset": ["trunk.time"]}, "reset", 3]
+
+
+@pytest.mark.parametrize("steps", MALFORMED, ids=str)
+def test_malformed_steps_are_told_what_is_expected(steps: Any, pretrained: Policy, fresh: Policy) -> None:  # noqa: ANN401
+    with pytest.raises(InitError, match=r"a mapping from a kind to a name or names.*; given .*"):
+        carry_over(fresh, pretrained.state_dict(), steps)
+
+
+def test_a_section_that_is_no_mapping_is_told_what_is_expected() -> None:
+    recipe = small_recipe("seer_calvin", "goal=words", "init_from=runs")
+    with pytest.raises(InitError, match="'checkpoint' and 'steps', given 'runs'"):
+        prepare(Policy(recipe))
+
+
 def test_the_rows_tell_everything(pretrained: Policy, fresh: Policy) -> None:
     rows = [*carry_over(fresh, pretrained.state_dict(), OFFICIAL).rows()]
     assert ("first rows", "trunk.time", "10 of 14 rows") in rows
