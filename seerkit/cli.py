@@ -128,8 +128,7 @@ def train(
     if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
     policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
-    if not is_checkpoint(recipe):
-        begin(policy, out, console)
+    begin(policy, out, console)
     result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")

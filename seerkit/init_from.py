@@ -73,11 +73,12 @@ class CarriedOver:
 def prepare(policy: Policy) -> CarriedOver | None:
     """Fill a freshly built policy as its recipe's ``init_from`` section says; ``None`` if it names no checkpoint.
 
-    Called when a run begins: by `seerkit train` and by ablations. A policy that was itself loaded from a checkpoint
-    keeps its weights.
+    Called when a run begins, before `seerkit.train.loop.train`: by `seerkit train`, by ablations, by yourself. A policy
+    that was itself loaded from a checkpoint keeps its weights; what its recipe says is how they began.
 
     Raises:
-        InitError: if the checkpoint does not fit the declared steps.
+        InitError: if the checkpoint does not fit the declared steps, or an override asks a policy that was loaded from
+            a checkpoint to begin from another one.
     """
     section = policy.recipe.config.get("init_from") or {}
     if not isinstance(section, Mapping):
@@ -86,10 +87,18 @@ def prepare(policy: Policy) -> CarriedOver | None:
     if unknown:
         raise InitError(f"init_from holds 'checkpoint' and 'steps', got also {sorted(unknown)}")
     checkpoint = section.get("checkpoint")
-    if not checkpoint or getattr(policy, "checkpoint", None) is not None:
+    if not checkpoint:
+        return None
+    if policy.checkpoint is not None:
+        if policy.recipe.changed("init_from"):
+            raise InitError(
+                f"this policy has the weights of {policy.checkpoint}; given init_from.checkpoint={checkpoint}, which "
+                f"only a policy built from a recipe begins from: start from {policy.recipe.name!r}, or leave it out"
+            )
         return None
     state, frozen = _read_checkpoint(str(checkpoint))
     carried = carry_over(policy, state, section.get("steps") or [], frozen=frozen)
+    policy.begun = str(checkpoint)
     return dataclasses.replace(carried, checkpoint=str(checkpoint))
 
 
