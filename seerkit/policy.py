@@ -17,7 +17,7 @@ from seerkit.hub.sharing import Shareable
 from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
-from seerkit.recipe import Recipe, build, load_recipe
+from seerkit.recipe import Recipe, RecipeError, build, load_recipe
 from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
@@ -303,7 +303,8 @@ def build_policy(
         trust_remote_code: whether to build what is not seerkit's.
 
     Raises:
-        RecipeError: if there is no such recipe, component or key; names the nearest.
+        RecipeError: if there is no such recipe, component or key (names the nearest), or a recipe is given what only
+            the Hub knows.
 
     Example:
         >>> policy = build_policy("seer_tabletop", "foresight=none")
@@ -315,6 +316,9 @@ def build_policy(
     if is_checkpoint(name):
         trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
         return Policy.from_pretrained(name, *overrides, token=token, endpoint=endpoint, **trusted)
+    if revision is not None or trust_remote_code:
+        given = f"revision={revision!r}" if revision is not None else "trust_remote_code=True"
+        raise RecipeError(f"{given} is of a repository on the Hub (user/repo); given the recipe {name!r}")
     policy = Policy(load_recipe(name, *overrides))
     load_frozen(policy, download=fetch, token=token, endpoint=endpoint)
     return policy

@@ -56,6 +56,11 @@ class Recipe:
         """What foresight predicts: ``"pixels"``, ``"depth"``, ``"features"``, or ``""`` without foresight."""
         return foresight_target(self.config)
 
+    def changed(self, section: str) -> bool:
+        """Say whether an override changed a section, or something in it."""
+        keys = [override.lstrip("+~").partition("=")[0] for override in self.overrides]
+        return any(key == section or key.startswith(f"{section}.") for key in keys)
+
     def yaml(self) -> str:
         """Return the resolved tree as YAML; `load_recipe` reads it back."""
         from omegaconf import OmegaConf
