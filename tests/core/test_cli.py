@@ -55,6 +55,17 @@ def test_the_card_shows_parts_parameters_tokens_and_commands() -> None:
         assert text in shown
 
 
+def test_commands_are_those_that_can_be_run() -> None:
+    told = "seerkit eval runs/{0}/checkpoints/last --env"
+    shown = " ".join(run("recipe", "seer_tabletop").split())
+    assert f"{told.format('seer_tabletop')} seerkit/Tabletop-Reach-v0" in shown
+    shown = " ".join(run("recipe", "seer_calvin", "eval.env=null").split())
+    assert f"{told.format('seer_calvin')} ENV" in shown
+    shown = " ".join(run("recipe", "gr1_video_pretrain").split())
+    assert "seerkit train gr1_video_pretrain" in shown
+    assert "seerkit eval" not in shown
+
+
 def test_yaml_is_the_resolved_recipe(tmp_path: Path) -> None:
     text = run("recipe", "seer_calvin", "foresight=none", "--yaml")
     (tmp_path / "a.yaml").write_text(text)
