@@ -249,8 +249,12 @@ def _sizes(tree: Any, cameras: list[str]) -> Any:  # noqa: ANN401 - a branch of 
     if not isinstance(tree, dict):
         return tree
     if tree.keys() == {"per_camera"}:
-        size = tree["per_camera"]
-        return sum(size[name] for name in cameras) if isinstance(size, dict) else size * len(cameras)
+        given = tree["per_camera"]
+        sizes = [given.get(name) for name in cameras] if isinstance(given, dict) else [given] * len(cameras)
+        for size in sizes:
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise RecipeError(f"per_camera is a whole number from 1 on, or one per camera; given {given!r:.80}")
+        return sum(sizes)
     return {key: _sizes(value, cameras) for key, value in tree.items()}
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from seerkit.fingerprint import weights_hash
 from seerkit.hub.card import write_card
 from seerkit.hub.errors import CheckpointError, HubError
 from seerkit.hub.frozen import Frozen, Origin, attach, differences, frozen_modules
+from seerkit.hub.header import Promised, read_promised
 from seerkit.hub.sources import read_source
 from seerkit.recipe import Recipe, load_recipe
 
@@ -28,27 +27,6 @@ if TYPE_CHECKING:
 RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "README.md"
 LEFT_OUT = "frozen"
 """Under which name the weights' metadata says what was left out, whence it comes, and its fingerprint."""
-HEADER_LIMIT = 16 << 20
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """A tensor as a file's header has it."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +104,7 @@ def read_header(file: Path) -> Header:
     Raises:
         CheckpointError: if it is no such file, is cut off, or has an absurdly long header.
     """
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-    size = file.stat().st_size
-    if not 2 <= length <= min(HEADER_LIMIT, size - 8):
-        raise CheckpointError(
-            f"{file} is damaged or no .safetensors file: its {size:,} bytes announce a header of {length:,}; "
-            f"at most {HEADER_LIMIT:,} are read"
-        )
-    try:
-        with safe_open(file, framework="pt") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-            promised = {
-                name: Promised(tuple(s.get_shape()), DTYPES.get(str(s.get_dtype()), str(s.get_dtype())))
-                for name, s in slices.items()
-            }
-            metadata = opened.metadata() or {}
-    except (SafetensorError, ValueError, OverflowError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged or no .safetensors file: {error}") from error
+    promised, metadata = read_promised(file)
     return Header(promised, _read_left_out(metadata.get(LEFT_OUT, "{}"), file))
 
 

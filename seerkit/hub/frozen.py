@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from seerkit.fingerprint import weights_hash
 from seerkit.hub.errors import CheckpointError, HubError
+from seerkit.hub.header import HEADER_LIMIT, read_promised
 from seerkit.hub.sources import RANDOM, Source, fit, read_source
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 SECTIONS = ("encoders", "targets")
+BESIDE = 4
+"""How many times its module's bytes a published file may have: CLIP's holds the image tower beside the text's."""
+UNKNOWN = torch.uint8
+"""Stands for types no module here has."""
 
 
 class FrozenEncodersRandom(UserWarning):
     """A frozen encoder holds random weights, which no training will change."""
+
+
+class _NeedsNumbers(CheckpointError):
+    """An adaptation that cannot be tried on tensors without numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +130,53 @@ def attach(
         CheckpointError: if the tensors do not fit, with a table.
         HubError: if they could not be fetched.
     """
-    from seerkit.convert.read import WeightsError, read_weights
+    from seerkit.convert.read import read_weights
 
     if frozen.source is None:
         return False
-    path = frozen.source.find(download=download, endpoint=endpoint, token=token)
+    expected = frozen.module.state_dict()
+    most = BESIDE * sum(t.numel() * t.element_size() for t in expected.values()) + HEADER_LIMIT
+    path = frozen.source.find(download=download, limit=most, endpoint=endpoint, token=token)
     if path is None:
         return False
-    expected = frozen.module.state_dict()
-    try:
-        tensors = fit(read_weights(path), expected)
-        if adapt := getattr(frozen.module, "at_this_size", None):  # such as resampled positions
-            tensors = adapt(tensors)
-    except (WeightsError, OSError) as error:
-        raise CheckpointError(f"source {frozen.source.text!r} of {frozen.name}: {error}") from error
-    tensors = {key: _widened(value, expected.get(key)) for key, value in tensors.items()}
-    if rows := differences(expected, tensors):
-        raise CheckpointError(f"source {frozen.source.text!r} does not fit {frozen.name}:\n" + "\n".join(rows))
+    if path.suffix == ".safetensors":
+        _check_promised(frozen, path)
+    tensors = _fitted(frozen, lambda: read_weights(path))
     frozen.module.load_state_dict(tensors)
     policy.origins[frozen.name] = Origin(frozen.source.text, weights_hash(frozen.module.state_dict()))
     return True
+
+
+def _check_promised(frozen: Frozen, path: Path) -> None:
+    """Fit the tensors a file promises, which hold no numbers yet, so that what does not fit is never loaded."""
+    promised, _ = read_promised(path)
+    empty = {
+        name: torch.empty(row.shape, dtype=row.dtype if isinstance(row.dtype, torch.dtype) else UNKNOWN, device="meta")
+        for name, row in promised.items()
+    }
+    with contextlib.suppress(_NeedsNumbers):
+        _fitted(frozen, lambda: empty)
+
+
+def _fitted(frozen: Frozen, read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Bring what was read to the module's names, size and precision, or say what does not fit."""
+    from seerkit.convert.read import WeightsError
+
+    source = frozen.source.text if frozen.source else ""
+    expected = frozen.module.state_dict()
+    try:
+        tensors = fit(read(), expected)
+        if adapt := getattr(frozen.module, "at_this_size", None):  # such as resampled positions
+            tensors = adapt(tensors)
+    except (WeightsError, OSError) as error:
+        raise CheckpointError(f"source {source!r} of {frozen.name}: {error}") from error
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
+        kind = _NeedsNumbers if isinstance(error, RuntimeError) and "meta" in str(error) else CheckpointError
+        raise kind(f"source {source!r} cannot be brought to the size of {frozen.name}: {error!r:.300}") from error
+    tensors = {key: _widened(value, expected.get(key)) for key, value in tensors.items()}
+    if rows := differences(expected, tensors):
+        raise CheckpointError(f"source {source!r} does not fit {frozen.name}:\n" + "\n".join(rows))
+    return tensors
 
 
 def differences(expected: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seerkit.hub.checkpoint import HEADER_LIMIT, RECIPE, WEIGHTS, check_header, read_header, restore
+from seerkit.hub.checkpoint import RECIPE, WEIGHTS, check_header, read_header, restore
 from seerkit.hub.client import fetch, is_repo
 from seerkit.hub.errors import CheckpointError, HubError
+from seerkit.hub.header import HEADER_LIMIT
 from seerkit.hub.trust import BYTES, check_recipe, check_text, read_text
 from seerkit.recipe import Recipe, RecipeError, load_recipe, recipes_root
 
@@ -91,7 +92,7 @@ def plan(recipe: Recipe, *, source: str) -> Policy:
 def _recipe(repo: str, file: Path, overrides: Sequence[str], *, trust: bool) -> Recipe:
     source = f"{repo}: {RECIPE}"
     if not trust:
-        check_text(read_text(file), source=source)
+        check_recipe(check_text(read_text(file), source=source), source=source)
     try:
         plain = load_recipe(str(file))
     except RecipeError:

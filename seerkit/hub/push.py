@@ -14,8 +14,8 @@ from seerkit.hub.card import read_report, write_card
 from seerkit.hub.checkpoint import CARD, RECIPE, WEIGHTS, read_header, save
 from seerkit.hub.client import explain, hub, is_repo, patiently
 from seerkit.hub.errors import CheckpointError, HubError
-from seerkit.hub.frozen import frozen_modules
-from seerkit.hub.sources import IN_CHECKPOINT
+from seerkit.hub.frozen import SECTIONS, frozen_modules
+from seerkit.hub.sources import IN_CHECKPOINT, read_source
 from seerkit.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ def _upload(api: HfApi, folder: Path, repo: str, *, tag: str | None, private: bo
 
 
 def _portable(policy: Policy, *, include_frozen: bool) -> Recipe:
-    """Return the recipe without paths of this machine; weights that came from one must travel along."""
+    """Return the recipe without paths of this machine; frozen weights that came from one must travel along.
+
+    What the policy began from (``init_from.checkpoint``) is left out, as its weights are in the file.
+    """
     config = copy.deepcopy(dict(policy.recipe.config))
     for frozen in frozen_modules(policy).values():
         if frozen.source is None or frozen.source.kind != "path":
@@ -96,15 +99,20 @@ def _portable(policy: Policy, *, include_frozen: bool) -> Recipe:
                 f"{frozen} came from a path, which nobody else can fetch; push with include_frozen=True "
                 f"(--include-frozen), or declare where it can be had, such as {frozen.override}=hub:user/repo/file"
             )
-        section, name, _, *inner = frozen.override.split(".", 3)
-        if inner:
-            config[section][name]["source"][inner[0]] = IN_CHECKPOINT
-        else:
-            config[section][name]["source"] = IN_CHECKPOINT
-    begun = config.get("init_from") or {}
-    if begun.get("checkpoint") and not is_repo(str(begun["checkpoint"])):
-        begun["checkpoint"] = None
+    for section in SECTIONS:
+        for part in (config.get(section) or {}).values():
+            if "source" in part:  # of frozen encoders that travel along, and of trained ones
+                part["source"] = _public(part["source"])
+    if config.get("init_from"):  # a/b may be a folder of this machine as well as a repository
+        config["init_from"]["checkpoint"] = None
     return Recipe(config, policy.recipe.overrides)
+
+
+def _public(source: Any) -> Any:  # noqa: ANN401 - a text, one for each inner module, or none
+    """Replace what names a file of this machine; the weights lie in the checkpoint."""
+    if isinstance(source, Mapping):
+        return {inner: _public(text) for inner, text in source.items()}
+    return IN_CHECKPOINT if source is not None and read_source(source).kind == "path" else source
 
 
 def _report(policy: Policy, given: Path | None) -> dict[str, Any] | None:

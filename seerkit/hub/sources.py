@@ -9,14 +9,17 @@ from pathlib import Path
 from torch import Tensor
 
 from seerkit.hub.client import REPO, cached, fetch
-from seerkit.hub.errors import CheckpointError
+from seerkit.hub.errors import CheckpointError, HubError
 
 RANDOM, IN_CHECKPOINT = "random", "checkpoint"
 FORMS = (
     "timm:MODEL, open_clip:MODEL/TAG, hub:USER/REPO/FILE.safetensors[@REVISION], the path of a file, 'random' "
     "(meant so), or 'checkpoint' (the weights lie in the checkpoint itself)"
 )
-_HUB = re.compile(rf"(?P<repo>{REPO.pattern})/(?P<file>[\w./-]+\.safetensors)(?:@(?P<revision>[\w./-]+))?")
+_WORDS = r"\w[\w.-]*(?:/\w[\w.-]*)*"  # no empty folder, so no path from the root; none that begins with a dot
+_HUB = re.compile(
+    rf"(?!.*\.\.)(?P<repo>{REPO.pattern})/(?P<file>{_WORDS}\.safetensors)(?:@(?P<revision>{_WORDS}))?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,18 @@ class Source:
             raise CheckpointError(f"source {self.text!r} names no file on the Hub")
         return match["repo"], match["file"], match["revision"]
 
-    def find(self, *, download: bool, endpoint: str | None = None, token: str | None = None) -> Path | None:
+    def find(self, *, download: bool, limit: int, endpoint: str | None = None, token: str | None = None) -> Path | None:
         """Return the file of weights: a path, from the Hub's cache, or fetched; ``None`` if it is not at hand.
+
+        Args:
+            download: whether to fetch it.
+            limit: bytes; a larger file of the Hub is neither fetched nor taken from the cache.
+            endpoint: address of the Hub.
+            token: for sources that need one.
 
         Raises:
             CheckpointError: if the source is a path and nothing is there.
-            HubError: if it could not be fetched.
+            HubError: if it could not be fetched, or is larger than the limit.
         """
         if self.kind == "path":
             path = Path(self.text).expanduser()
@@ -69,7 +78,9 @@ class Source:
         repo, file, revision = self.place()
         path = cached(repo, file, revision=revision)
         if path is None and download:
-            path, _ = fetch(repo, file, revision=revision, endpoint=endpoint, token=token)
+            path, _ = fetch(repo, file, revision=revision, endpoint=endpoint, token=token, limit=limit)
+        if path is not None and path.stat().st_size > limit:
+            raise HubError(f"{self.text} has {path.stat().st_size:,} bytes, more than the {limit:,} it may have")
         return path
 
 
@@ -90,7 +101,7 @@ def read_source(text: object) -> Source:
     kind, colon, name = text.partition(":")
     forms = {"timm": r"[\w.-]+", "open_clip": r"[\w.-]+/[\w.-]+", "hub": _HUB.pattern}
     if colon and kind in forms:
-        if not re.fullmatch(forms[kind], name) or ".." in name:
+        if not re.fullmatch(forms[kind], name, re.ASCII) or ".." in name:
             raise CheckpointError(f"source {text!r} is not of the form {FORMS}")
         return Source(text, kind)
     if colon and kind.isidentifier() and len(kind) > 1:

@@ -12,11 +12,13 @@ import yaml
 from torch import nn
 
 from seerkit.hub.errors import CheckpointError
+from seerkit.hub.sections import check_sections, sizes_of
 from seerkit.hub.sources import read_source
 
-BYTES, NODES, DEPTH, LETTERS = 1 << 20, 5_000, 24, 10_000
+BYTES, NODES, DEPTH, LETTERS, KEY = 1 << 20, 5_000, 24, 10_000, 200
 NUMBER, LAYERS, TOKENS = 65_536, 256, 16_384
-"""The largest number in what is built, the deepest stack, and the longest window in tokens."""
+"""The largest number in what is built, the most layers of all stacks together, and the longest window in tokens."""
+STACKS = ("depth", "layers", "blocks")
 BUILT = ("layout", "pixels", "encoders", "targets", "trunk", "heads", "losses", "ensemble")
 SIZES = ("image_size", "patch", "dim", "steps", "chunk", "ahead", "goal_ahead")
 TARGET = re.compile(r"seerkit(\.[A-Za-z]\w*)+")
@@ -27,8 +29,8 @@ TRUST = "pass trust_remote_code=True only if you would run its author's programs
 Place = tuple[str, ...]
 
 
-def check_text(text: bytes, *, source: str) -> None:
-    """Refuse a recipe's text if it is more than plain YAML of a sane size.
+def check_text(text: bytes, *, source: str) -> dict[str, Any]:
+    """Refuse a recipe's text if it is more than plain YAML of a sane size; return what it says, nothing resolved.
 
     Raises:
         CheckpointError: if it is too large, no YAML, or uses anchors, tags, references or ``defaults``.
@@ -53,10 +55,14 @@ def check_text(text: bytes, *, source: str) -> None:
     for place, value in _nodes(tree, source=source):
         if isinstance(value, str) and "${" in value:
             raise CheckpointError(f"{source}: {_dotted(place)} refers to something ({value!r:.80}); {TRUST}")
+    return tree
 
 
 def check_recipe(config: Mapping[str, Any], *, source: str) -> None:
     """Refuse a recipe that names anything but seerkit's own modules, files of this machine, or absurd sizes.
+
+    It is asked twice: about the tree as it is written, before references and sizes per camera are worked out, and
+    about what came of that.
 
     Raises:
         CheckpointError: naming the key.
@@ -68,7 +74,9 @@ def check_recipe(config: Mapping[str, Any], *, source: str) -> None:
         elif key.startswith("_"):
             raise CheckpointError(f"{source}: {_dotted(place)} steers how objects are made; {TRUST}")
         elif place[0] in (*BUILT, *SIZES):
-            _check_value(key, value, place, source)
+            _check_value(value, place, source)
+    check_sections(config, source=source)
+    _check_stacks(config, source)
     for section in ("encoders", "targets"):
         for name, part in (config.get(section) or {}).items():
             _check_sources(part, f"{section}.{name}", source)
@@ -101,9 +109,15 @@ def _nodes(tree: object, place: Place = (), *, source: str) -> Iterator[tuple[Pl
             strange = [key for key in value if not isinstance(key, str)]
             if strange:
                 raise CheckpointError(f"{source}: {_dotted(at)} has the key {strange[0]!r}; expected names")
+            if any(len(key) > KEY for key in value):
+                raise CheckpointError(f"{source}: a name has over {KEY} letters")
             waiting += [((*at, key), inner) for key, inner in value.items()]
         elif isinstance(value, list):
             waiting += [((*at, str(index)), inner) for index, inner in enumerate(value)]
+        elif isinstance(value, str) and len(value) > LETTERS:
+            raise CheckpointError(f"{source}: {_dotted(at)} has {len(value):,} letters; at most {LETTERS:,} are read")
+        elif not isinstance(value, str | int | float | None):
+            raise CheckpointError(f"{source}: {_dotted(at)} is a {type(value).__name__}; expected words or numbers")
         if at:
             yield at, value
 
@@ -122,12 +136,26 @@ def _check_target(value: object, place: Place, source: str) -> None:
         raise CheckpointError(f"{where} names {value!r}, which is not one of seerkit's modules; {TRUST}")
 
 
-def _check_value(key: str, value: object, place: Place, source: str) -> None:
+def _check_value(value: object, place: Place, source: str) -> None:
     where = f"{source}: {_dotted(place)}"
     if isinstance(value, str) and (len(value) > LETTERS or ("source" not in place and PATH.search(value))):
         raise CheckpointError(f"{where} is {value!r:.80}; expected a plain name, not an address or a path")
-    if isinstance(value, int) and abs(value) > (LAYERS if key in ("depth", "layers", "blocks") else NUMBER):
+    if isinstance(value, int | float) and not abs(value) <= (LAYERS if _is_stack(place) else NUMBER):
         raise CheckpointError(f"{where} is {value:,}, which no policy needs")
+
+
+def _check_stacks(config: Mapping[str, Any], source: str) -> None:
+    layers = 0
+    for place, value in _nodes(config, source=source):
+        if place[0] in BUILT and _is_stack(place) and isinstance(value, int):
+            layers += max(value, 0)
+    if layers > LAYERS:
+        raise CheckpointError(f"{source}: its stacks have {layers:,} layers together; at most {LAYERS} are built")
+
+
+def _is_stack(place: Place) -> bool:
+    """Say whether a key counts layers: ``depth``, or an entry of a list under that name."""
+    return next((key for key in reversed(place) if not key.isdigit()), "") in STACKS
 
 
 def _check_sources(part: object, at: str, source: str) -> None:
@@ -138,11 +166,7 @@ def _check_sources(part: object, at: str, source: str) -> None:
 
 
 def _check_window(config: Mapping[str, Any], source: str) -> None:
-    layout = config.get("layout") or {}
-    sizes = [*(layout.get("context") or {}).values(), *(layout.get("queries") or {}).values(), 0]
-    if not all(isinstance(size, int) for size in [*sizes, config.get("steps", 1)]):
-        raise CheckpointError(f"{source}: steps and the layout's sizes are whole numbers; given {sizes}")
-    tokens = sum(sizes) * config.get("steps", 1)
+    tokens = sum(sizes_of(config["layout"], config["cameras"])) * config["steps"]
     if tokens > TOKENS:
         raise CheckpointError(f"{source}: a window of {tokens:,} tokens; at most {TOKENS:,} are built unseen")
 

@@ -198,6 +198,21 @@ def test_an_encoder_from_a_path_must_travel_along(hub: Loopback, tmp_path: Path)
     assert again.recipe.config["encoders"]["image"]["source"]["vit"] == "checkpoint"
 
 
+def test_nothing_of_this_machine_is_published(hub: Loopback, tmp_path: Path) -> None:
+    """A trained encoder began from a path, the policy from a folder whose name reads like a repository's."""
+    save_file(published(), tmp_path / "mae.safetensors")
+    trained = "encoders.image.module.vit.frozen=false"
+    policy = frozen_policy(trained, f"{SOURCE}={tmp_path / 'mae.safetensors'}", "init_from.checkpoint=runs/secret")
+    policy.push_to_hub(REPO, token=TOKEN, endpoint=hub.address)
+    sent = b"".join(hub.files(REPO).values())
+    assert str(tmp_path).encode() not in sent
+    assert b"runs/secret" not in sent
+    again = Policy.from_pretrained(REPO, endpoint=hub.address)
+    assert same(policy, again)
+    assert again.recipe.config["encoders"]["image"]["source"]["vit"] == "checkpoint"
+    assert policy.recipe.config["init_from"]["checkpoint"] == "runs/secret", "the policy at hand is as it was"
+
+
 # -- what can go wrong ----------------------------------------------------------------------------------------------
 
 
