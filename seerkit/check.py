@@ -28,7 +28,7 @@ class Check:
 
 
 def check_recipe(recipe: Recipe, *, batch: int = 2) -> Check:
-    """Build a recipe, compute its losses on random windows, backpropagate, act once and foresee once.
+    """Build a recipe, compute its losses on random windows, backpropagate, act once and foresee once, as far as it can.
 
     Raises:
         RecipeError: if a component cannot be built.
@@ -48,7 +48,8 @@ def check_recipe(recipe: Recipe, *, batch: int = 2) -> Check:
     if idle:
         raise ValueError(f"no gradient reaches {idle}; freeze them or remove what they belong to")
     if "action" not in policy.heads:
-        policy.foresee(td)
+        if policy.pictures:
+            policy.foresee(td)
         return Check(losses=losses, reached=len(trained), seconds=time.perf_counter() - start)
     row = td["observation", "state"][:, 0]
     observation = {

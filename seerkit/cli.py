@@ -128,8 +128,7 @@ def train(
     if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
     policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
-    if not is_checkpoint(recipe):
-        begin(policy, out, console)
+    begin(policy, out, console)
     result = run(policy, data, out, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
@@ -146,7 +145,9 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
     env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
     episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
-    out: Annotated[Path | None, typer.Option(help="where the report goes; into the run by default")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where the report goes; by default into the run, else the checkpoint")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="first layout; from 1,000,000 on nobody has trained on it")] = None,
     workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
     record: Annotated[int | None, typer.Option(help="episodes to film")] = None,
@@ -170,7 +171,7 @@ def evaluate(
         workers=workers or len(os.sched_getaffinity(0)),
         record=record,
     )
-    folder = out or Path(checkpoint).resolve().parents[1] / "report"
+    folder = out or _report_of(checkpoint)
     with _Bars() as bars:
         report = play(str(checkpoint), plan, out=folder, progress=bars.told)
     _sum_up(report, folder)
@@ -221,6 +222,14 @@ def _check(shown: Recipe) -> None:
     console.print(
         f"[green]ok[/]  gradients reach all {result.reached} trainable tensors; it took {result.seconds:.1f} s"
     )
+
+
+def _report_of(checkpoint: Path) -> Path:
+    """Return where a report goes: into the run, into a checkpoint that is of no run; of a policy on the Hub, here."""
+    if not checkpoint.is_dir():
+        return Path(f"{checkpoint.name}-report")
+    folder = checkpoint.resolve()
+    return (folder.parents[1] if folder.parent.name == "checkpoints" else folder) / "report"
 
 
 def _sum_up(report: Report, folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
@@ -33,7 +34,7 @@ class Row(TypedDict):
 
 
 class PartCard(TypedDict):
-    """One stage of a policy."""
+    """One stage of a policy: those of acting, then the ``target_<name>`` that only training runs."""
 
     name: str
     module: str
@@ -113,29 +114,19 @@ def make_card(recipe: Recipe) -> Card:
     with torch.device("meta"):
         policy = Policy(recipe)
     policy.to_empty(device="cpu").eval()
-    counts = {name: _count(module) for name, module in _modules(policy).items()}
     td = sample_batch(recipe, batch=1, steps=1, targets=False)
     if policy.samples:
         td["noise", "action"] = policy.draw_noise(1, 1)
-    parts: list[PartCard] = []
     with torch.no_grad():
-        for name, stage in policy.stages.items():
-            td = stage(td)
-            trainable, frozen = counts[name]
-            parts.append(
-                {
-                    "name": name,
-                    "module": type(stage.module if name != "trunk" else policy.trunk).__name__,
-                    "reads": [_dotted(key) for key in stage.in_keys],
-                    "writes": {_dotted(key): [*td[key].shape[1:]] for key in stage.out_keys},
-                    "trainable": trainable,
-                    "frozen": frozen,
-                }
-            )
+        parts = _run(policy, policy.stages, td)
+        if policy.targets:
+            td = sample_batch(recipe, batch=1, steps=1)
+            learning = {k: v for k, v in policy.training_stages.items() if k.startswith(("pixels_", "target_"))}
+            parts += [part for part in _run(policy, learning, td) if part["name"].startswith("target_")]
     return {
         "parts": parts,
         "trainable": sum(part["trainable"] for part in parts),
-        "frozen": sum(part["frozen"] for part in parts) + sum(p.numel() for p in policy.targets.parameters()),
+        "frozen": sum(part["frozen"] for part in parts),
     }
 
 
@@ -161,9 +152,30 @@ def _without_source(section: Any) -> Any:  # noqa: ANN401 - any section of a rec
     return {k: {i: v for i, v in p.items() if i != "source"} if isinstance(p, dict) else p for k, p in parts}
 
 
+def _run(policy: Any, stages: Mapping[str, Any], td: Any) -> list[PartCard]:  # noqa: ANN401 - a Policy and its batch
+    """Run stages one after the other and describe each."""
+    modules, parts = _modules(policy), []
+    for name, stage in stages.items():
+        td = stage(td)
+        trainable, frozen = _count(modules[name])
+        parts.append(
+            {
+                "name": name,
+                "module": type(modules[name]).__name__,
+                "reads": [_dotted(key) for key in stage.in_keys],
+                "writes": {_dotted(key): [*td[key].shape[1:]] for key in stage.out_keys},
+                "trainable": trainable,
+                "frozen": frozen,
+            }
+        )
+    return parts
+
+
 def _modules(policy: Any) -> dict[str, Any]:  # noqa: ANN401 - a Policy, not imported here
+    """Return the module of every stage, by the stage's name."""
     pixels = {f"pixels_{name}": module for name, module in policy.pixels.items()}
-    return {**pixels, **dict(policy.encoders.items()), "trunk": policy.trunk, **dict(policy.heads.items())}
+    targets = {f"target_{name}": module for name, module in policy.targets.items()}
+    return {**pixels, **dict(policy.encoders.items()), "trunk": policy.trunk, **dict(policy.heads.items()), **targets}
 
 
 def _count(module: Any) -> tuple[int, int]:  # noqa: ANN401 - a torch module, not imported here

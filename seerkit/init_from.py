@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
 
-WEIGHTS = "model.safetensors"
+RECIPE, WEIGHTS = "recipe.yaml", "model.safetensors"
 KINDS = ("reset", "slice", "extend", "fresh", "drop")
 
 
@@ -25,7 +26,7 @@ class InitError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class CarriedOver:
-    """Say what became of every trainable tensor, by name.
+    """Say what became of every tensor, by name.
 
     Args:
         checkpoint: where the weights came from.
@@ -35,7 +36,7 @@ class CarriedOver:
         reset: keeps its initial value although the checkpoint has one.
         fresh: keeps its initial value; the checkpoint has none.
         dropped: the checkpoint has it, this policy does not.
-        frozen: not carried; frozen encoders have their own source.
+        frozen: of modules that are frozen here; not carried, they have their own source.
     """
 
     checkpoint: str
@@ -72,25 +73,41 @@ class CarriedOver:
 def prepare(policy: Policy) -> CarriedOver | None:
     """Fill a freshly built policy as its recipe's ``init_from`` section says; ``None`` if it names no checkpoint.
 
-    Called when a run begins: by `seerkit train` and by ablations. A policy that was itself loaded from a checkpoint
-    keeps its weights.
+    Called when a run begins, before `seerkit.train.loop.train`: by `seerkit train`, by ablations, by yourself. A policy
+    that was itself loaded from a checkpoint keeps its weights; what its recipe says is how they began.
 
     Raises:
-        InitError: if the checkpoint does not fit the declared steps.
+        InitError: if the checkpoint does not fit the declared steps, or an override asks a policy that was loaded from
+            a checkpoint to begin from another one.
     """
     section = policy.recipe.config.get("init_from") or {}
+    if not isinstance(section, Mapping):
+        raise InitError(f"init_from is a mapping with 'checkpoint' and 'steps', given {section!r:.100}")
     unknown = section.keys() - {"checkpoint", "steps"}
     if unknown:
         raise InitError(f"init_from holds 'checkpoint' and 'steps', got also {sorted(unknown)}")
     checkpoint = section.get("checkpoint")
-    if not checkpoint or getattr(policy, "checkpoint", None) is not None:
+    if not checkpoint:
         return None
-    carried = carry_over(policy, _weights(str(checkpoint)), section.get("steps") or [])
+    if policy.checkpoint is not None:
+        if policy.recipe.changed("init_from"):
+            raise InitError(
+                f"this policy has the weights of {policy.checkpoint}; given init_from.checkpoint={checkpoint}, which "
+                f"only a policy built from a recipe begins from: start from {policy.recipe.name!r}, or leave it out"
+            )
+        return None
+    state, frozen = _read_checkpoint(str(checkpoint))
+    carried = carry_over(policy, state, section.get("steps") or [], frozen=frozen)
+    policy.begun = str(checkpoint)
     return dataclasses.replace(carried, checkpoint=str(checkpoint))
 
 
 def carry_over(
-    policy: Policy, state: Mapping[str, Tensor], steps: Sequence[Mapping[str, Sequence[str]]]
+    policy: Policy,
+    state: Mapping[str, Tensor],
+    steps: Sequence[Mapping[str, Sequence[str]]],
+    *,
+    frozen: Collection[str] = (),
 ) -> CarriedOver:
     """Copy another policy's weights into this one, strictly, but for what the steps declare.
 
@@ -98,20 +115,23 @@ def carry_over(
     time positions are taken (``slice``); it would silently skip other differences, which are errors here.
 
     Args:
-        policy: changed in place; only its trainable tensors.
-        state: the other policy's tensors, frozen ones or not.
+        policy: changed in place; parameters and buffers, but for its frozen modules.
+        state: the other policy's tensors, those of frozen modules or not.
         steps: one mapping each from a kind to names, with ``*`` for any characters: ``reset`` (in both, keep the new
             policy's initial value), ``slice`` (take the first rows), ``extend`` (the first rows come from there, the
-            others keep their initial value), ``fresh`` (only here, keep the initial value), ``drop`` (only there).
+            others keep their initial value), ``fresh`` (only here, keep the initial value), ``drop`` (only there, or
+            trained there and frozen here).
+        frozen: names of the other policy's frozen tensors (`frozen_tensors`). Whatever else ``state`` holds was
+            trained there, and is not left out in silence because it is frozen here.
 
     Raises:
         InitError: with a table of whatever no step covers, and of steps that cover nothing or do not apply.
     """
-    own = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
-    frozen = sorted(policy.state_dict().keys() - own.keys())
-    given = {name: tensor for name, tensor in state.items() if name not in frozen}
+    kept = frozen_tensors(policy)
+    own = {name: tensor for name, tensor in policy.state_dict().items() if name not in kept}
+    given = {name: tensor for name, tensor in state.items() if name not in kept or name not in frozen}
     plan, faults = _plan(steps, sorted(own.keys() | given.keys()))
-    faults += _misfits(own, given, plan)
+    faults += _misfits(own, given, plan, kept)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in sorted(faults))
         raise InitError(f"recipe {policy.recipe.name!r} cannot begin from these weights; its init_from.steps:\n{lines}")
@@ -132,19 +152,37 @@ def carry_over(
         reset=kinds["reset"],
         fresh=kinds["fresh"],
         dropped=kinds["drop"],
-        frozen=frozen,
+        frozen=sorted(kept),
     )
+
+
+def frozen_tensors(policy: nn.Module) -> set[str]:
+    """Return the names of all tensors, buffers too, of the modules whose every parameter is frozen.
+
+    Example:
+        >>> module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+        >>> sorted(frozen_tensors(module.requires_grad_(False)))
+        ['0.bias', '0.weight', '1.num_batches_tracked', '1.running_mean', '1.running_var']
+    """
+    return {name for name in policy.state_dict() if any(name.startswith(at) for at in _frozen_modules(policy, ""))}
+
+
+def _frozen_modules(module: nn.Module, at: str) -> Iterator[str]:
+    parameters = [*module.parameters()]
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield at
+        return
+    for name, child in module.named_children():
+        yield from _frozen_modules(child, f"{at}{name}.")
 
 
 def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return name -> kind of every tensor a step covers, and what is wrong with the steps themselves."""
     plan: dict[str, str] = {}
     faults = []
-    for step in steps:
+    for step in _checked(steps):
         for kind, patterns in step.items():
-            if kind not in KINDS:
-                raise InitError(f"a step of init_from is one of {list(KINDS)}, got {kind!r}{_nearest(kind, KINDS)}")
-            for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            for pattern in patterns:
                 covered = [name for name in names if fnmatchcase(name, pattern)]
                 twice = [name for name in covered if name in plan]
                 faults += [f"twice       {name}: {plan[name]} and {kind}" for name in twice]
@@ -154,13 +192,34 @@ def _plan(steps: Sequence[Mapping[str, Sequence[str]]], names: Sequence[str]) ->
     return plan, faults
 
 
-def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mapping[str, str]) -> list[str]:
+def _checked(steps: object) -> list[dict[str, list[str]]]:
+    """Return steps as mappings from a kind to names; whatever a recipe may hold instead is an error that says so."""
+    form = "each step of init_from.steps is a mapping from a kind to a name or names, such as {reset: [trunk.time]}"
+    if isinstance(steps, str | Mapping) or not isinstance(steps, Iterable):
+        raise InitError(f"expected a list; {form}; given {steps!r:.100}")
+    checked = []
+    for step in steps:
+        if not isinstance(step, Mapping) or not step:
+            raise InitError(f"{form}; given {step!r:.100}")
+        for kind, names in step.items():
+            if kind not in KINDS:
+                raise InitError(f"a step of init_from is one of {[*KINDS]}, got {kind!r}{_nearest(str(kind), KINDS)}")
+            several = [names] if isinstance(names, str) else names
+            if not isinstance(several, list | tuple) or not all(isinstance(name, str) for name in several):
+                raise InitError(f"{form}; given {dict(step)!r:.100}")
+        checked.append({kind: [names] if isinstance(names, str) else [*names] for kind, names in step.items()})
+    return checked
+
+
+def _misfits(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mapping[str, str], frozen: Collection[str]
+) -> list[str]:
     """Return one line per tensor that its step, or no step, does not allow."""
     faults = []
     for name in own.keys() | given.keys():
         kind, here, there = plan.get(name), own.get(name), given.get(name)
         if here is None or there is None:
-            faults += _one_sided(name, kind, here, there)
+            faults += _one_sided(name, kind, here, there, frozen=name in frozen)
         elif kind in ("fresh", "drop"):
             advice = "reset it" if kind == "fresh" else "it would be lost"
             faults.append(f"{kind:<11} {name}: is in both; {advice}")
@@ -172,13 +231,14 @@ def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], plan: Mappi
     return faults
 
 
-def _one_sided(name: str, kind: str | None, here: Tensor | None, there: Tensor | None) -> list[str]:
+def _one_sided(name: str, kind: str | None, here: Tensor | None, there: Tensor | None, *, frozen: bool) -> list[str]:
     allowed = "fresh" if there is None else "drop"
     if kind == allowed:
         return []
-    where, tensor = ("missing", here) if there is None else ("unexpected", there)
+    where, tensor = ("missing", here) if there is None else ("frozen here" if frozen else "unexpected", there)
     shape = tuple(tensor.shape) if tensor is not None else ()
-    return [f"{where:<11} {name} {shape}: " + (f"cannot {kind}" if kind else f"if meant so, a step {allowed!r}")]
+    why = "trained in the checkpoint; " if frozen else ""
+    return [f"{where:<11} {name} {shape}: {why}" + (f"cannot {kind}" if kind else f"if meant so, a step {allowed!r}")]
 
 
 def _fits(kind: str | None, here: tuple[int, ...], there: tuple[int, ...]) -> bool:
@@ -188,17 +248,24 @@ def _fits(kind: str | None, here: tuple[int, ...], there: tuple[int, ...]) -> bo
     return longer and here[1:] == there[1:]
 
 
-def _weights(checkpoint: str) -> dict[str, Tensor]:
+def _read_checkpoint(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
+    """Return a policy's tensors, and the names of those that are frozen there."""
     from seerkit.policy import Policy
+    from seerkit.recipe import load_recipe
 
     folder = Path(checkpoint)
     if folder.is_dir():
-        if not (folder / WEIGHTS).is_file():
-            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {WEIGHTS!r}")
-        return _read(folder / WEIGHTS)
+        absent = [name for name in (WEIGHTS, RECIPE) if not (folder / name).is_file()]
+        if absent:
+            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {absent[0]!r}")
+        with torch.device("meta"), warnings.catch_warnings():  # only to see what is frozen: nothing is allocated
+            warnings.simplefilter("ignore")
+            frozen = frozen_tensors(Policy(load_recipe(str(folder / RECIPE))))
+        return _read(folder / WEIGHTS), frozen
     if folder.is_absolute() or checkpoint.count("/") != 1:
         raise InitError(f"init_from.checkpoint {checkpoint!r} is neither a folder nor user/repo")
-    return dict(Policy.from_pretrained(checkpoint).state_dict())
+    policy = Policy.from_pretrained(checkpoint)
+    return dict(policy.state_dict()), frozen_tensors(policy)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,7 +45,8 @@ def check_targets(policy: Policy, td: TensorDictBase) -> None:
 
     Raises:
         KeyError: if a key is missing.
-        ValueError: if chunk, padding or future frames do not have the recipe's shape.
+        ValueError: if chunk, padding, future frames or depth do not have the recipe's shape, or depth is not in whole
+            millimetres (uint16).
     """
     _require(td, policy.training_inputs)
     batch, steps = td.batch_size[0], td[keys.under(keys.IMAGE, policy.cameras[0])].shape[1]
@@ -57,19 +58,19 @@ def check_targets(policy: Policy, td: TensorDictBase) -> None:
         expected[keys.ACTION_IS_PAD] = (batch, steps, chunk)
         if not torch.isfinite(td[keys.TARGET_CHUNK]).all():
             raise ValueError(f"{keys.TARGET_CHUNK}: expected finite actions, got NaN or infinity")
-    if policy.ahead:
+    if keys.FUTURE_IS_PAD in needed:
         expected[keys.FUTURE_IS_PAD] = (batch, steps)
     if keys.STEP_IS_PAD in set(td.keys()):
         expected[keys.STEP_IS_PAD] = (batch, steps)
     for key, shape in expected.items():
         if tuple(td[key].shape) != shape:
             raise ValueError(f"{key}: expected shape {shape}, got {tuple(td[key].shape)}")
-    for key in (keys.under(keys.FUTURE, name) for name in policy.cameras):
-        if key not in needed:
-            continue
-        frames = _check_image(td, key, td.batch_size)
-        if frames != policy.ahead:
+    for name in policy.cameras:
+        key = keys.under(keys.FUTURE, name)
+        if key in needed and (frames := _check_image(td, key, td.batch_size)) != policy.ahead:
             raise ValueError(f"{key}: expected {policy.ahead} frames after the window, got {frames}")
+        counts = {keys.under(keys.DEPTH, name): steps, keys.under(keys.FUTURE_DEPTH, name): policy.ahead}
+        _check_depth(td, {key: count for key, count in counts.items() if key in needed})
 
 
 def _check_goal(td: TensorDictBase, key: keys.NestedKey) -> None:
@@ -93,6 +94,18 @@ def _check_image(td: TensorDictBase, key: keys.NestedKey, batch: torch.Size) -> 
     if image.shape[:1] != batch:
         raise ValueError(f"{key}: expected a batch of {tuple(batch)}, got {tuple(image.shape[:1])}")
     return image.shape[1]
+
+
+def _check_depth(td: TensorDictBase, counts: Mapping[keys.NestedKey, int]) -> None:
+    """Check one camera's depth: as many frames as ``counts`` says, all of one size."""
+    size: tuple[int, ...] = ()
+    for key, count in counts.items():
+        depth = td[key]
+        if depth.dtype != torch.uint16 or depth.dim() != 5 or depth.shape[2] != 1:
+            raise ValueError(f"{key}: expected uint16 (B, T, 1, H, W), got {depth.dtype} {tuple(depth.shape)}")
+        size = size or tuple(depth.shape[-2:])
+        if tuple(depth.shape) != (shape := (td.batch_size[0], count, 1, *size)):
+            raise ValueError(f"{key}: expected shape {shape}, got {tuple(depth.shape)}")
 
 
 def _require(td: TensorDictBase, needed: Collection[keys.NestedKey]) -> None:

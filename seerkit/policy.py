@@ -17,7 +17,7 @@ from seerkit.hub.sharing import Shareable
 from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
-from seerkit.recipe import Recipe, build, load_recipe
+from seerkit.recipe import Recipe, RecipeError, build, load_recipe
 from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class Policy(Shareable, nn.Module):
             if key[0] == "target" or key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD):
                 td[key] = td[key][:, :steps]
         if keys.STEP_IS_PAD in present:
-            is_pad = td[keys.STEP_IS_PAD][:, :steps]
+            is_pad = td[keys.STEP_IS_PAD]
+            is_pad = is_pad[:, :steps] | is_pad[:, self.goal_ahead : self.goal_ahead + steps]  # the goal must be there
             for key in {keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD} & {*present}:
                 td[key] = td[key] | is_pad.reshape(*is_pad.shape, *[1] * (td[key].dim() - 2))
         return td
@@ -179,7 +180,7 @@ class Policy(Shareable, nn.Module):
 
     @property
     def pictures(self) -> bool:
-        """Whether foresight can be looked at: it predicts pixels (not features or depth)."""
+        """Whether foresight can be looked at: its loss compares pixels (not features or depth)."""
         return self.recipe.foresees == "pixels"
 
     @torch.no_grad()
@@ -193,12 +194,16 @@ class Policy(Shareable, nn.Module):
             returns: per camera uint8 ``(B, T, 3, S, S)``.
 
         Raises:
-            ValueError: if the recipe foresees no pixels.
+            ValueError: if the recipe foresees no pixels, or no loss says what it foresees.
         """
         if not self.pictures:
-            seen = self.recipe.foresees
-            what = f"foresees {seen}, which are no pictures" if seen else "has no foresight head"
-            raise ValueError(f"recipe {self.recipe.name!r} {what}; its heads: {sorted(self.heads)}")
+            name, heads = self.recipe.name, sorted(self.heads)
+            if seen := self.recipe.foresees:
+                raise ValueError(f"recipe {name!r} foresees {seen}, which are no pictures; its heads: {heads}")
+            if "foresight" not in heads:
+                raise ValueError(f"recipe {name!r} has no foresight head; its heads: {heads}")
+            losses = sorted(self.recipe.config["losses"])
+            raise ValueError(f"no loss says what recipe {name!r}'s head 'foresight' foresees; its losses: {losses}")
         was_training = self.training
         try:
             out = self.eval()(td)
@@ -298,7 +303,8 @@ def build_policy(
         trust_remote_code: whether to build what is not seerkit's.
 
     Raises:
-        RecipeError: if there is no such recipe, component or key; names the nearest.
+        RecipeError: if there is no such recipe, component or key (names the nearest), or a recipe is given what only
+            the Hub knows.
 
     Example:
         >>> policy = build_policy("seer_tabletop", "foresight=none")
@@ -310,6 +316,9 @@ def build_policy(
     if is_checkpoint(name):
         trusted = {"revision": revision, "trust_remote_code": trust_remote_code}
         return Policy.from_pretrained(name, *overrides, token=token, endpoint=endpoint, **trusted)
+    if revision is not None or trust_remote_code:
+        given = f"revision={revision!r}" if revision is not None else "trust_remote_code=True"
+        raise RecipeError(f"{given} is of a repository on the Hub (user/repo); given the recipe {name!r}")
     policy = Policy(load_recipe(name, *overrides))
     load_frozen(policy, download=fetch, token=token, endpoint=endpoint)
     return policy

@@ -56,6 +56,11 @@ class Recipe:
         """What foresight predicts: ``"pixels"``, ``"depth"``, ``"features"``, or ``""`` without foresight."""
         return foresight_target(self.config)
 
+    def changed(self, section: str) -> bool:
+        """Say whether an override changed a section, or something in it."""
+        keys = [override.lstrip("+~").partition("=")[0] for override in self.overrides]
+        return any(key == section or key.startswith(f"{section}.") for key in keys)
+
     def yaml(self) -> str:
         """Return the resolved tree as YAML; `load_recipe` reads it back."""
         from omegaconf import OmegaConf
@@ -115,13 +120,18 @@ def resolve(config: object, overrides: tuple[str, ...] = ()) -> Recipe:
     except OmegaConfBaseException as error:
         raise RecipeError(f"the recipe does not resolve: {error}") from error
     tree = json.loads(json.dumps(tree))  # plain types, whatever YAML made of them
-    for section in ("meta", "layout", "trunk"):
-        if section not in tree:
+    for section in ("meta", "layout", "trunk", "encoders", "heads", "losses"):
+        if not tree.get(section):
             raise RecipeError(f"a recipe needs a section {section!r}; this one has {sorted(tree)}")
     tree["layout"] = _sizes(tree["layout"], tree["cameras"])
     _drop_absent(tree["layout"])
     for group in ("encoders", "targets", "heads", "losses"):
-        for part in tree.get(group, {}).values():
+        for name, part in tree.get(group, {}).items():
+            if not isinstance(part, dict) or "module" not in part:
+                raise RecipeError(
+                    f"{group}.{name} has no module, only {part}: a recipe or an override changes a component that the "
+                    "chosen options do without"
+                )
             for bound in (part, part.get("learn") or {}):
                 for side in ("reads", "writes"):
                     if side in bound:

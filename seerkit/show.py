@@ -110,8 +110,9 @@ def _losses(recipe: Recipe) -> Text:
 
 
 def _commands(recipe: Recipe, command: str) -> Text:
-    benchmark = recipe.config.get("eval", {}).get("env", "ENV")
-    return Text.assemble(
-        ("train       ", "bold"), f"seerkit train {command} --data STORE --out runs/{recipe.name}\n",
-        ("evaluate    ", "bold"), f"seerkit eval runs/{recipe.name}/checkpoints/last --env {benchmark}",
-    )  # fmt: skip
+    text = Text.assemble(("train       ", "bold"), f"seerkit train {command} --data STORE --out runs/{recipe.name}")
+    if "action" in recipe.config["heads"]:  # what cannot act cannot be evaluated
+        benchmark = recipe.config.get("eval", {}).get("env") or "ENV"
+        text.append("\nevaluate    ", style="bold")
+        text.append(f"seerkit eval runs/{recipe.name}/checkpoints/last --env {benchmark}")
+    return text

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {*BASE, "policy", "recipe", "data", "loss"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "serve": {"keys", "agent"},
-    "init_from": {"policy"},
+    "init_from": {"policy", "recipe"},
     "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys"},
     "collect": {"data", "envs"},

@@ -182,6 +182,16 @@ def test_wrong_names_are_answered_with_the_nearest(arguments: tuple[str, ...], m
         load_recipe(*arguments)
 
 
+def test_a_change_to_a_component_that_is_not_there_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"heads\.foresight has no module, only \{'ahead': 5\}"):
+        load_recipe("ablation/gr1_future_step/ahead_5", "foresight=none")
+
+
+def test_a_recipe_with_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(RecipeError, match="needs a section 'heads'"):
+        load_recipe("gr1_video_pretrain", "foresight=none")
+
+
 def test_a_component_without_a_target_is_named() -> None:
     with pytest.raises(RecipeError, match="_target_"):
         build({"dim": 3})

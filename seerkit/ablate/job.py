@@ -137,18 +137,17 @@ def run_file(spec: Path) -> bool:
 def _train(job: Job, folder: Path) -> None:
     import torch
 
+    from seerkit.init_from import prepare
     from seerkit.policy import build_policy
     from seerkit.train.loop import train
 
     torch.manual_seed(job.seed)
     policy = build_policy(*_with_weights(job))
     resume = (folder / LAST).exists()
-    if job.before and not resume:
-        from seerkit.init_from import prepare
-
-        carried = prepare(policy)
+    carried = None if resume else prepare(policy)
+    if carried is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "init_from.json", json.dumps(carried.as_dict() if carried else None, indent=1) + "\n")
+        write_text(folder / "init_from.json", json.dumps(carried.as_dict(), indent=1) + "\n")
     result = train(policy, job.store, folder, resume=resume, device="cpu", progress=False)
     if result.interrupted:
         raise RuntimeError(f"stopped after {result.updates} updates; the same command goes on from there")

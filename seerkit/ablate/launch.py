@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import subprocess
@@ -13,8 +14,11 @@ from pathlib import Path
 
 from seerkit.ablate.job import Job, outcome_file
 from seerkit.data.files import write_text
+from seerkit.recipe import RecipeError
 
 BASIC = "basic"
+TRAILER = "Set the environment variable HYDRA_FULL_ERROR"
+"""Begins what Hydra says after every error."""
 POLL = 0.2
 """Seconds between two looks at what is running."""
 
@@ -22,6 +26,36 @@ Ended = Generator[tuple[str, str], None, None]
 """Jobs as they end: their identity, and what to say if they left no word themselves."""
 Told = Callable[[Job, str | None], None]
 """Called once per job that ended, with what went wrong, or ``None``."""
+
+
+def check_launcher(launcher: str, settings: Sequence[str] = ()) -> None:
+    """Make sure that there is such a launcher, before anything is done for it.
+
+    Args:
+        launcher: see `launch`.
+        settings: overrides for Hydra; with a ``hydra.searchpath`` among them, only Hydra can say what there is.
+
+    Raises:
+        RecipeError: if neither seerkit nor Hydra knows it; names the nearest.
+    """
+    from hydra import initialize
+    from hydra.core.global_hydra import GlobalHydra
+
+    if launcher == BASIC or any("hydra.searchpath" in setting for setting in settings):
+        return
+    caller = GlobalHydra.instance()
+    saved, caller.hydra = caller.hydra, None
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            known = sorted({BASIC, *GlobalHydra.instance().config_loader().get_group_options("hydra/launcher")})
+    finally:
+        GlobalHydra.instance().hydra = saved
+    if launcher not in known:
+        near = difflib.get_close_matches(launcher, known, n=1, cutoff=0.5)
+        did_you = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(
+            f"no launcher {launcher!r}{did_you}; installed: {known}; those of a cluster come with seerkit[cluster]"
+        )
 
 
 def launch(
@@ -141,6 +175,7 @@ def _hydra(specs: dict[str, Path], out: Path, *, launcher: str, workers: int, se
 
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(TRAILER)]
     return f"{lines[-1] if lines else 'it said nothing'} (see {log})"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seerkit.ablate.job import Job
-from seerkit.ablate.launch import BASIC, launch
+from seerkit.ablate.launch import BASIC, check_launcher, launch
 from seerkit.ablate.results import Outcome, gather
 from seerkit.ablate.study import Study, plan
 
@@ -44,7 +44,11 @@ def ablate(
         workers: jobs at once; one per core if not given.
         threads: torch threads per job.
         settings: overrides for Hydra's launchers.
+
+    Raises:
+        RecipeError: if there is no such launcher; nothing is written then.
     """
+    check_launcher(launcher, settings)
     out.mkdir(parents=True, exist_ok=True)
     workers = workers or max(1, len(os.sched_getaffinity(0)) // threads)
     before, trainings = plan(study, out, threads=threads)

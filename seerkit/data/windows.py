@@ -135,6 +135,16 @@ class Windows:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
         return batch
 
+    def in_next_episode(self, index: Tensor) -> Tensor:
+        """Return for each window the first one of the episode after its own, as `episodes` lists them, round and round.
+
+        Shape:
+            index: int64 ``(B,)``, window numbers.
+            returns: int64 ``(B,)``, window numbers; of another episode where there is more than one.
+        """
+        episode = (torch.searchsorted(self._until, index, right=True) + 1) % len(self.episodes)
+        return torch.where(episode > 0, self._until[episode - 1], 0)
+
     def _seen(self, camera: str) -> Iterator[tuple[Tensor, tuple[str, ...], tuple[str, ...]]]:
         """Yield what a camera recorded, with the keys of the window's frames and of those after it."""
         yield self.store.frames[camera], keys.IMAGE, keys.FUTURE

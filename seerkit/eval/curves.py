@@ -9,6 +9,22 @@ from pathlib import Path
 ARM = ("val_loss_arm", "val_loss_bins", "val_loss_denoise")
 """Held-out loss of the arm's motion, as the action heads call it."""
 
+FORESEEN = {
+    "val_psnr_": (
+        "Foresight on held-out episodes, dB",
+        "Peak signal-to-noise ratio against the frame that came, of foresight and of repeating the present.",
+    ),
+    "val_cosine_": (
+        "Foresight on held-out episodes: cosine",
+        "Cosine with the features of the frame that came, of foresight and of repeating the present; 1 is perfect.",
+    ),
+    "val_depth_error_": (
+        "Foresight on held-out episodes, metres",
+        "Mean error against the depth that came, of foresight and of repeating the present; 0 is perfect.",
+    ),
+}
+"""How the names of what measures foresight begin, with the title and the note of their chart."""
+
 MISLED = {"instruction": "_wrong_word", "goal": "_wrong_goal"}
 """Ends the name of a loss measured with another instruction or goal in place of the right one."""
 
@@ -73,8 +89,7 @@ def figures(curves: Curves) -> list[Figure]:
     """Sort series into charts: training loss, held-out loss, listening, foresight, and the rest of the run."""
     held = [name for name in curves if name.startswith("val_loss") and "_wrong_" not in name]
     training = [name for name in curves if name == "loss" or name.startswith("loss_")]
-    quality = [name for name in curves if name.startswith("val_psnr")]
-    drawn = {*held, *training, *quality}
+    drawn = {*held, *training}
     told, right, wrong = _listens(curves) or ("", "", "")
     charts = [
         _figure(curves, "Training loss", training, log=True, note="Each term already carries its weight; they add up."),
@@ -87,12 +102,7 @@ def figures(curves: Curves) -> list[Figure]:
             note=f"Held-out action loss with the right {told} and with a wrong one. A policy that listens does clearly "
             "worse when misled.",
         ),
-        _figure(
-            curves,
-            "Foresight on held-out episodes, dB",
-            {name: _camera(name) for name in quality},
-            note="Peak signal-to-noise ratio against the frame that came, of foresight and of repeating the present.",
-        ),
+        *(_quality(curves, begins) for begins in FORESEEN),
     ]
     rest = [name for name in curves if name not in drawn and not name.startswith("val_")]
     charts += [_figure(curves, name.replace("_", " ").capitalize(), [name]) for name in rest]
@@ -143,6 +153,12 @@ def _figure(
     return Figure(title, tuple(series), log, note)
 
 
-def _camera(name: str) -> str:
-    short = name.removeprefix("val_psnr_")
+def _quality(curves: Curves, begins: str) -> Figure:
+    """Draw one measure of foresight for every camera, beside that of repeating the present."""
+    title, note = FORESEEN[begins]
+    named = {name: _camera(name.removeprefix(begins)) for name in curves if name.startswith(begins)}
+    return _figure(curves, title, named, note=note)
+
+
+def _camera(short: str) -> str:
     return f"{short.removeprefix('copy_')}, repeated" if short.startswith("copy_") else f"{short}, foreseen"

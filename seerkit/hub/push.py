@@ -40,7 +40,7 @@ def push(
     """Upload recipe, weights and card in one commit, creating the repository if need be; return its address.
 
     What a training run keeps beside them (optimiser, state to resume) is not uploaded. The report of the policy's run
-    is found by itself if the policy was loaded from the run's checkpoint and the report is about these very weights.
+    or checkpoint is found by itself if the policy was loaded from there and the report is about these very weights.
 
     Raises:
         CheckpointError: if a frozen encoder came from a path, which nobody else can fetch, and ``include_frozen`` is
@@ -135,7 +135,7 @@ def _report(policy: Policy, given: Path | None) -> dict[str, Any] | None:
         return None
     folder = policy.checkpoint.resolve()
     run = [parent / "report" for parent in list(folder.parents)[1:3]]  # beside checkpoints/ and, of a demo, one above
-    for path in (place / REPORT for place in (folder, *run)):
+    for path in (place / REPORT for place in (folder, folder / "report", *run)):
         if path.is_file() and about_me(report := read_report(path)):
             return report
     return None

@@ -19,6 +19,8 @@ class Shareable:
     """Whence frozen modules got their weights, by their name in the policy."""
     checkpoint: Path | None
     """The folder the policy was loaded from."""
+    begun: str | None = None
+    """The other policy whose weights it was filled with, as its recipe's ``init_from`` says."""
 
     def save_pretrained(self, path: str | Path, *, frozen: bool | None = None) -> Path:
         """Write ``recipe.yaml``, ``model.safetensors`` and ``README.md`` into the folder ``path``, all or nothing.

@@ -25,7 +25,7 @@ class SiLogLoss(nn.Module):
         returns: a scalar; 0 if nothing is valid.
 
     Raises:
-        ValueError: if predictions and targets are not as many, or ``lam`` is not in [0, 1].
+        ValueError: if predictions and targets are not as many or not of one shape, or ``lam`` is not in [0, 1].
     """
 
     def __init__(self, *, lam: float = 0.5) -> None:
@@ -43,6 +43,8 @@ class SiLogLoss(nn.Module):
         return valid_mean(torch.stack(errors).mean(dim=0), is_pad)
 
     def _error(self, log_depth: Tensor, target: Tensor) -> Tensor:
+        if log_depth.shape != target.shape:
+            raise ValueError(f"expected the targets' shape {tuple(target.shape)}, predicted {tuple(log_depth.shape)}")
         measured = target > 0
         count = measured.flatten(2).sum(dim=-1).clamp(min=1)
         difference = torch.where(measured, log_depth - torch.where(measured, target, 1.0).log(), 0.0).flatten(2)

@@ -31,7 +31,8 @@ def unseen(policy: Policy | nn.Module) -> str:
 def foreseen_sums(policy: Policy, batch: TensorDictBase, *, kind: str) -> dict[str, float]:
     """Add up the metric of foresight and of a copy over the frames that exist, and count these, per camera.
 
-    The copy is the present frame's own target: its features, or its depth.
+    The copy is the present frame's own target: its features, or its depth. Depth is compared where it was measured, for
+    the copy in both frames; a frame without such a pixel counts for nothing.
     """
     out = policy.rehearse(batch)
     exists = ~out[keys.FUTURE_IS_PAD]
@@ -40,10 +41,10 @@ def foreseen_sums(policy: Policy, batch: TensorDictBase, *, kind: str) -> dict[s
     for camera in policy.cameras:
         said, target = out[keys.under(keys.FORESIGHT, camera)], out["target", kind, camera]
         copy = still["target", kind, camera][:, : target.shape[1]]
-        values = {"": _compare(said, target, kind), "_copy": _compare(_as_said(copy, kind), target, kind)}
-        for suffix, value in values.items():
-            sums[f"{METRICS[kind]}{suffix} {camera}"] = float(value[exists].sum())
-        sums[f"frames {camera}"] = float(exists.sum())
+        for suffix, (guess, truth) in {"": (said, target), "_copy": _repeated(copy, target, kind)}.items():
+            counts = exists & _measured(truth, kind)
+            sums[f"{METRICS[kind]}{suffix} {camera}"] = float(_compare(guess, truth, kind)[counts].sum())
+            sums[f"frames{suffix} {camera}"] = float(counts.sum())
     return sums
 
 
@@ -52,8 +53,9 @@ def foreseen_means(sums: Mapping[str, float]) -> dict[str, float]:
     means = {}
     for name, value in sums.items():
         kind, _, camera = name.partition(" ")
-        if kind.removesuffix("_copy") in METRICS.values() and sums[f"frames {camera}"]:
-            means[f"val_{kind}_{camera}"] = value / sums[f"frames {camera}"]
+        metric = kind.removesuffix("_copy")
+        if metric in METRICS.values() and (frames := sums[f"frames{kind.removeprefix(metric)} {camera}"]):
+            means[f"val_{kind}_{camera}"] = value / frames
     return means
 
 
@@ -70,9 +72,18 @@ def _standing_still(policy: Policy, out: TensorDictBase) -> TensorDictBase:
     return still
 
 
-def _as_said(target: Tensor, kind: str) -> Tensor:
-    """Bring a target to the form of a prediction: depth is predicted as a logarithm."""
-    return target.clamp(min=1e-3).log() if kind == "depth" else target
+def _repeated(copy: Tensor, target: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Bring a copy to the form of a prediction, log metres for depth, beside the target where the copy knows any."""
+    if kind != "depth":
+        return copy, target
+    known = copy > 0
+    return torch.where(known, copy, 1.0).log(), torch.where(known, target, 0.0)
+
+
+def _measured(target: Tensor, kind: str) -> Tensor:
+    """Say which frames ``(B, T)`` have anything to be compared."""
+    known = target > 0 if kind == "depth" else torch.ones_like(target, dtype=torch.bool)
+    return known.flatten(2).any(dim=-1)
 
 
 def _compare(said: Tensor, target: Tensor, kind: str) -> Tensor:

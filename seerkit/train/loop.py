@@ -75,7 +75,8 @@ def train(
         progress: whether to draw a progress bar (on stderr).
 
     Raises:
-        TrainingError: the loss is not finite, or ``out`` does not fit ``resume``.
+        TrainingError: the loss is not finite, ``out`` does not fit ``resume``, or the recipe's ``init_from`` names a
+            checkpoint from which nothing was carried over.
         StoreError: the store does not hold what the policy needs.
     """
     store = store if isinstance(store, Store) else Store(store)
@@ -133,6 +134,8 @@ class _Run:
         last = self.checkpoints.last()
         if not resume and last is not None:
             raise TrainingError(f"{last} exists already; resume this run or choose another folder")
+        if last is None:
+            _check_begun(self.trainer.policy)
         if resume and last is not None:
             summary = self.checkpoints.load(self.trainer)
             if summary["windows"] != len(self.windows):
@@ -216,6 +219,19 @@ class _Run:
             "windows": len(self.windows),
             "conventions": dataclasses.asdict(self.store.conventions),
         }
+
+
+def _check_begun(policy: nn.Module) -> None:
+    """Refuse to begin from initial weights although the recipe names others."""
+    recipe: Any = policy.recipe
+    named = (recipe.config.get("init_from") or {}).get("checkpoint")
+    if not named or getattr(policy, "begun", None) is not None:
+        return
+    if getattr(policy, "checkpoint", None) is None or recipe.changed("init_from"):
+        raise TrainingError(
+            f"recipe {recipe.name!r} begins from init_from.checkpoint={named}, but nothing was carried over: call "
+            "seerkit.init_from.prepare(policy) before train(policy, ...), or build it with init_from.checkpoint=null"
+        )
 
 
 class _StopRequest:

@@ -28,11 +28,11 @@ class Validation:
     - ``val_<term>_wrong_word``: the action terms again, after each row's instruction was replaced by another one of the
       store. A policy that listens does clearly worse. Left out where the store has a single instruction.
     - ``val_<term>_wrong_goal``: in its place, for a policy that is told by a picture or a state: each row's goal was
-      replaced by that of a window half the data away. Left out where a single episode is held out.
+      replaced by that of the next episode held out. Left out where a single one is.
     - ``val_psnr_<camera>``: peak signal-to-noise ratio in dB of the frames foreseen.
     - ``val_psnr_copy_<camera>``: that of repeating the present frame, which is what foresight has to beat.
     - ``val_cosine_<camera>``, ``val_cosine_copy_<camera>`` where features are foreseen, ``val_depth_error_<camera>``,
-      ``val_depth_error_copy_<camera>`` (metres) where depth is: there are no frames to compare.
+      ``val_depth_error_copy_<camera>`` (metres, where measured) where depth is: there are no pictures to compare.
 
     Args:
         windows: the held-out windows.
@@ -86,7 +86,7 @@ class Validation:
         if self._windows.ahead:
             if kind := unseen(policy):
                 sums |= foreseen_sums(policy, batch, kind=kind)
-            else:
+            elif policy.pictures:
                 sums |= _errors(policy.foresee(batch), batch, self._windows.ahead)
         return sums
 
@@ -97,7 +97,7 @@ class Validation:
         if keys.INSTRUCTION in reads and len(self._instructions) > 1:
             yield "word", self._with_wrong_words(batch)
         if any(key[0] == keys.GOAL_STATE[0] for key in reads) and len(self._windows.episodes) > 1:
-            other = self._windows.gather((index + len(self._windows) // 2) % len(self._windows)).to(self._device)
+            other = self._windows.gather(self._windows.in_next_episode(index)).to(self._device)
             yield "goal", batch.copy().update({keys.GOAL_STATE[0]: other[keys.GOAL_STATE[0]]})
 
     def _with_wrong_words(self, batch: TensorDict) -> TensorDict:

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from seerkit.ablate import launch as launching
 from seerkit.ablate import run as module
 from seerkit.ablate.job import Job, outcome_file, run_file
-from seerkit.ablate.launch import launch
+from seerkit.ablate.launch import check_launcher, launch
 from seerkit.ablate.run import ablate
 from seerkit.ablate.study import plan
+from seerkit.recipe import RecipeError
 from tests.ablate.tiny import tiny_study
 from tests.conftest import ROOT
 
@@ -201,6 +203,30 @@ def test_hydras_launchers_run_jobs(tmp_path: Path) -> None:
     assert list(errors) == [jobs[1].identity]
     assert "StoreError" in errors[jobs[1].identity], "the job's own words, not the launcher's"
     assert json.loads(outcome_file(tmp_path / "jobs" / "runs-one.json").read_text()) == {"done": True, "error": None}
+
+
+def test_a_mistyped_launcher_is_found_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recorded: list[object] = []
+    monkeypatch.setattr(module, "_record", lambda *given, **_: recorded.append(given))
+    study = tiny_study(monkeypatch, "seer_table_3a")
+    with pytest.raises(RecipeError, match=r"no launcher 'basik'; did you mean 'basic'\?; installed: \[.*'basic'"):
+        ablate(study, tmp_path / "out", say=lambda _: None, launcher="basik")
+    assert recorded == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit, of seerkit[cluster]")
+def test_launchers_of_a_cluster_are_known_by_name() -> None:
+    check_launcher("submitit_local")
+    with pytest.raises(RecipeError, match=r"no launcher 'submitit_loca'; did you mean 'submitit_local'\?"):
+        check_launcher("submitit_loca")
+    check_launcher("mine", ["hydra.searchpath=[pkg://mine]"])
+
+
+def test_hydras_last_word_is_not_taken_for_the_error(tmp_path: Path) -> None:
+    log = tmp_path / "hydra.log"
+    log.write_text("Could not do it\n\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n")
+    assert launching._last_line(log) == f"Could not do it (see {log})"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seerkit import load_recipe
+from seerkit import Policy, build_policy, cli, load_recipe
 from seerkit.cli import app
 from seerkit.describe import make_index, recipe_index
 
@@ -54,6 +55,17 @@ def test_the_card_shows_parts_parameters_tokens_and_commands() -> None:
         assert text in shown
 
 
+def test_commands_are_those_that_can_be_run() -> None:
+    told = "seerkit eval runs/{0}/checkpoints/last --env"
+    shown = " ".join(run("recipe", "seer_tabletop").split())
+    assert f"{told.format('seer_tabletop')} seerkit/Tabletop-Reach-v0" in shown
+    shown = " ".join(run("recipe", "seer_calvin", "eval.env=null").split())
+    assert f"{told.format('seer_calvin')} ENV" in shown
+    shown = " ".join(run("recipe", "gr1_video_pretrain").split())
+    assert "seerkit train gr1_video_pretrain" in shown
+    assert "seerkit eval" not in shown
+
+
 def test_yaml_is_the_resolved_recipe(tmp_path: Path) -> None:
     text = run("recipe", "seer_calvin", "foresight=none", "--yaml")
     (tmp_path / "a.yaml").write_text(text)
@@ -92,6 +104,37 @@ def test_mask_draws_a_picture(tmp_path: Path) -> None:
 
 def test_check_trains_a_batch() -> None:
     assert "gradients reach all" in run("recipe", "seer_tabletop", "--check")
+
+
+PLACES = {
+    "run/checkpoints/000010": "run/report",
+    "official/seer": "official/seer/report",
+    "ada/reach": "reach-report",
+}
+
+
+@pytest.mark.parametrize("checkpoint", PLACES)
+def test_a_report_goes_where_its_policy_is(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into the run; into a checkpoint that is of no run; for a policy on the Hub, here."""
+    policy, places = build_policy("seer_tabletop"), list[Path]()
+    evaluation = importlib.import_module("seerkit.eval.evaluate")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, out, **__: places.append(Path(out)))
+    monkeypatch.setattr(cli, "_sum_up", lambda *_: None)
+    if checkpoint == "ada/reach":
+        monkeypatch.setattr(Policy, "from_pretrained", lambda *_, **__: policy)
+    else:
+        policy.save_pretrained(tmp_path / checkpoint)
+    run("eval", checkpoint)
+    run("eval", checkpoint, "--out", "elsewhere")
+    assert [place.resolve() for place in places] == [tmp_path / PLACES[checkpoint], tmp_path / "elsewhere"]
+
+
+def test_a_report_of_a_runs_last_checkpoint_goes_into_the_run(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "000010").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "last").symlink_to("000010")
+    (tmp_path / "mine").symlink_to(tmp_path / "checkpoints" / "last")
+    assert {cli._report_of(tmp_path / name) for name in ("checkpoints/last", "mine")} == {tmp_path / "report"}
 
 
 def test_a_wrong_name_is_one_line_and_exit_2() -> None:

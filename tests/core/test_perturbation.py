@@ -73,6 +73,16 @@ def test_padded_steps_enter_no_loss(policy: Policy) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before.keys())  # noqa: SIM118 - a TensorDict
 
 
+def test_steps_whose_goal_is_padding_enter_no_loss() -> None:
+    torch.manual_seed(3)
+    policy = small_policy("seer_calvin_pretrain", "goal=words", "steps=8")  # the goal state lies 4 steps ahead
+    batch = sample_batch(policy.recipe, batch=1)
+    batch[keys.STEP_IS_PAD] = torch.arange(8)[None] >= 5
+    out = policy.rehearse(batch)
+    assert out[keys.ACTION_IS_PAD][0, :, 0].tolist() == [False, True, True, True]
+    assert out[keys.FUTURE_IS_PAD][0].tolist() == [False, True, True, True]
+
+
 def test_rows_do_not_mix(policy: Policy, batch: TensorDictBase) -> None:
     before = outputs(policy, batch)
     changed = batch.clone()

@@ -13,7 +13,7 @@ from seerkit.assemble import assemble, bind, stage_table
 from seerkit.describe import Card, card, make_card, structure
 from seerkit.goal import ClipTokenizer, WordTower
 from seerkit.hub import CheckpointError
-from seerkit.recipe import RecipeError, list_recipes
+from seerkit.recipe import Recipe, RecipeError, list_recipes
 from seerkit.resample import GridPool
 from seerkit.sample import sample_batch
 from tests.small import small_policy, small_recipe
@@ -49,10 +49,31 @@ def test_cards_are_what_is_built(name: str) -> None:
         policy = Policy(recipe)
     sizes = {kind: sum(p.numel() for p in policy.parameters() if p.requires_grad is kind) for kind in (True, False)}
     assert (stored["trainable"], stored["frozen"]) == (sizes[True], sizes[False])
-    assert [part["name"] for part in stored["parts"]] == [*policy.stages]
-    assert [part["module"] for part in stored["parts"] if part["name"] != "trunk"] == [
+    for kind, size in zip(("trainable", "frozen"), (sizes[True], sizes[False]), strict=True):
+        assert sum(part[kind] for part in stored["parts"]) == size
+    targets = {f"target_{target}": module for target, module in policy.targets.items()}
+    assert [part["name"] for part in stored["parts"]] == [*policy.stages, *targets]
+    assert [part["module"] for part in stored["parts"] if part["name"] not in ("trunk", *targets)] == [
         type(stage.module).__name__ for stage_name, stage in policy.stages.items() if stage_name != "trunk"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("seer_dino_foresight", (1, 4, 64)), ("seer_depth_foresight", (1, 16, 64))]
+)
+def test_a_card_has_a_row_for_what_only_training_runs(name: str, shape: tuple[int, ...]) -> None:
+    recipe = small_recipe(name, "goal=words")
+    policy, made = Policy(recipe), make_card(recipe)
+    (kind, module), row = *policy.targets.items(), made["parts"][-1]
+    assert [part["name"] for part in made["parts"]] == [*policy.stages, f"target_{kind}"]
+    assert (row["module"], row["reads"]) == (type(module).__name__, [".".join(key) for key in targets_read(recipe)])
+    assert row["writes"] == {f"target.{kind}.{camera}": [*shape] for camera in policy.cameras}
+    assert (row["trainable"], row["frozen"]) == (0, sum(p.numel() for p in module.parameters()))
+    assert made["frozen"] == sum(p.numel() for p in policy.parameters() if not p.requires_grad)
+
+
+def targets_read(recipe: Recipe) -> list[list[str]]:
+    return [key for part in recipe.config["targets"].values() for key in part["reads"]]
 
 
 def test_cards_are_keyed_by_what_is_built() -> None:

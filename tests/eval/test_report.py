@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seerkit.eval.actors import ExpertActor, RandomActor
-from seerkit.eval.curves import figures, listening, read_curves, smooth
+from seerkit.eval.curves import Series, figures, listening, read_curves, smooth
 from seerkit.eval.html import render
 from seerkit.eval.pictures import mp4, still
 from seerkit.eval.plots import number, ticks
@@ -120,6 +120,27 @@ def test_curves_survive_an_unfinished_line(report: Report) -> None:
     assert titles[:3] == ["Training loss", "Held-out loss", "Does it listen?"]
     assert read_curves(None) == {}
     assert smooth([1.0, 5.0, 1.0]) == [1.0, pytest.approx(7 / 3), 1.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "title"),
+    [
+        ("psnr", "Foresight on held-out episodes, dB"),
+        ("cosine", "Foresight on held-out episodes: cosine"),
+        ("depth_error", "Foresight on held-out episodes, metres"),
+    ],
+)
+def test_whatever_is_foreseen_has_a_chart_beside_repeating_the_present(metric: str, title: str) -> None:
+    values = {"primary": 0.75, "copy_primary": 0.5, "wrist": 0.625, "copy_wrist": 0.25}
+    curves = {f"val_{metric}_{name}": Series(f"val_{metric}_{name}", (5, 9), (0, y)) for name, y in values.items()}
+    (drawn,) = figures(curves)
+    assert drawn.title == title
+    labels = ["primary, foreseen", "primary, repeated", "wrist, foreseen", "wrist, repeated"]
+    assert [(series.name, series.last) for series in drawn.series] == list(zip(labels, values.values(), strict=True))
+    page = render(Report("Bare", {"trained": Rollout((Episode(0, 7, "Reach", "", False, 3),))}, curves=curves))
+    chart = page.split('id="training"')[1].split("<details>")[0]
+    assert f"<figcaption>{title}</figcaption>" in chart
+    assert all(f"{label} <b>{value:.3g}</b>" in chart for label, value in zip(labels, values.values(), strict=True))
 
 
 def test_axes_choose_round_numbers() -> None:

@@ -116,6 +116,15 @@ def test_the_card_says_what_the_policy_is_and_how_well_it_does(hub: Loopback, tm
     assert str(tmp_path) not in card.text
 
 
+def test_the_report_inside_a_checkpoint_that_is_of_no_run_is_found(hub: Loopback, tmp_path: Path) -> None:
+    made = small_policy("seer_tabletop")
+    checkpoint = made.save_pretrained(tmp_path / "official")
+    (checkpoint / "report").mkdir()
+    (checkpoint / "report" / "report.json").write_text(json.dumps(report_of(made)))
+    Policy.from_pretrained(checkpoint).push_to_hub(REPO, token=TOKEN, endpoint=hub.address)
+    assert b"16 of 20" in hub.files(REPO)["README.md"]
+
+
 def test_numbers_of_other_weights_do_not_get_on_the_card(hub: Loopback, tmp_path: Path) -> None:
     policy = Policy.from_pretrained(run_of(small_policy("seer_tabletop"), tmp_path))
     with torch.no_grad():

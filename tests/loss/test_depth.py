@@ -59,6 +59,13 @@ def test_the_error_is_in_metres() -> None:
     torch.testing.assert_close(error, torch.full((2, 3), 0.25))
 
 
+def test_a_prediction_of_another_shape_is_refused_where_it_would_spread() -> None:
+    said, true = depths()
+    for guess in (said[:, :1], said[:, :, :1], said[..., :1]):
+        with pytest.raises(ValueError, match=r"expected the targets' shape \(2, 3, 4, 16\), predicted"):
+            SiLogLoss()(guess, true, INSIDE)
+
+
 def test_lambda_is_a_share() -> None:
     with pytest.raises(ValueError, match=r"1\.5"):
         SiLogLoss(lam=1.5)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from seerkit import Policy, list_recipes, load_recipe
 from seerkit.cli import app
-from seerkit.init_from import CarriedOver, InitError, carry_over, prepare
+from seerkit.init_from import CarriedOver, InitError, frozen_tensors, prepare
+from seerkit.init_from import carry_over as carry
 from tests.small import small_policy, small_recipe
 from tests.train import toy
 
@@ -43,6 +44,11 @@ def fresh() -> Policy:
 
 def copy(policy: Policy) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+
+
+def carry_over(policy: Policy, state: dict[str, Tensor], steps: list[Any]) -> CarriedOver:
+    """Carry over from a policy that froze what this one freezes."""
+    return carry(policy, state, steps, frozen=frozen_tensors(policy))
 
 
 def test_seer_fine_tunes_as_the_official_code(pretrained: Policy, fresh: Policy) -> None:
@@ -152,11 +158,77 @@ def test_each_violation_is_named_and_changes_nothing(violation: str, pretrained:
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
+MALFORMED: list[object] = [["reset"], [{"reset": 3}], [{"reset": [3]}], [{"reset": None}], [{}]]
+MALFORMED += [{"reset": ["trunk.time"]}, "reset", 3]
+
+
+@pytest.mark.parametrize("steps", MALFORMED, ids=str)
+def test_malformed_steps_are_told_what_is_expected(steps: Any, pretrained: Policy, fresh: Policy) -> None:  # noqa: ANN401
+    with pytest.raises(InitError, match=r"a mapping from a kind to a name or names.*; given .*"):
+        carry_over(fresh, pretrained.state_dict(), steps)
+
+
+def test_a_section_that_is_no_mapping_is_told_what_is_expected() -> None:
+    recipe = small_recipe("seer_calvin", "goal=words", "init_from=runs")
+    with pytest.raises(InitError, match="'checkpoint' and 'steps', given 'runs'"):
+        prepare(Policy(recipe))
+
+
 def test_the_rows_tell_everything(pretrained: Policy, fresh: Policy) -> None:
     rows = [*carry_over(fresh, pretrained.state_dict(), OFFICIAL).rows()]
     assert ("first rows", "trunk.time", "10 of 14 rows") in rows
     assert ("reset", "trunk.queries.action", "keeps its initial value, as declared") in rows
     assert any(kind == "frozen" and part.startswith("encoders.image.vit") for kind, part, _ in rows)
+
+
+# -- buffers and frozen parts ---------------------------------------------------------------------------------------
+
+
+def resnet(frozen: str) -> Policy:
+    """A small policy with batch norms in its vision encoder, every number of them random."""
+    built = policy("r3m_gr1", f"encoders.image.module.vit.frozen={frozen}")
+    for name, tensor in built.named_buffers():
+        if "running" in name:
+            tensor.uniform_(1, 2)
+        elif name.endswith("tracked"):
+            tensor.random_(1, 100)
+    return built
+
+
+def test_running_statistics_of_a_trained_encoder_are_carried_over() -> None:
+    there, here = resnet("false"), resnet("false")
+    done = carry(here, there.state_dict(), [])
+    statistics = {name for name in there.state_dict() if "running" in name or "tracked" in name}
+    assert len(statistics) > 20
+    assert statistics <= {*done.carried}
+    after = here.state_dict()
+    assert all(torch.equal(after[name], there.state_dict()[name]) for name in statistics)
+    short = copy(there)
+    lost = min(statistics)
+    del short[lost]
+    with pytest.raises(InitError, match=f"missing +{lost}"):
+        carry(here, short, [])
+
+
+def test_statistics_of_a_frozen_encoder_stay() -> None:
+    there, here = resnet("true"), resnet("true")
+    before = copy(here)
+    done = carry(here, there.state_dict(), [], frozen=frozen_tensors(there))
+    assert {name for name in before if ".vit.model." in name} <= {*done.frozen}
+    assert all(torch.equal(here.state_dict()[name], before[name]) for name in done.frozen)
+
+
+def test_an_encoder_trained_there_and_frozen_here_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    trained = policy("seer_calvin_pretrain", "encoders.image.module.vit.frozen=false")
+    trained.save_pretrained(tmp_path / "pre")
+    begins = f"init_from.checkpoint='{tmp_path / 'pre'}'"
+    recipe = small_recipe("seer_calvin", "goal=words", begins)
+    with pytest.raises(InitError, match=r"frozen here +encoders.image.vit\..*trained in the checkpoint; .* 'drop'"):
+        prepare(Policy(recipe))
+    steps = "[{reset: ['trunk.queries.*']}, {slice: [trunk.time]}, {drop: ['encoders.image.vit.*']}]"
+    done = prepare(Policy(small_recipe("seer_calvin", "goal=words", begins, f"init_from.steps={steps}")))
+    assert done is not None
+    assert {name for name in trained.state_dict() if name.startswith("encoders.image.vit.")} == {*done.dropped}
 
 
 # -- recipes and runs -----------------------------------------------------------------------------------------------

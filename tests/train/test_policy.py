@@ -63,6 +63,17 @@ def test_without_foresight(store: Store, tmp_path: Path) -> None:
     assert not any("psnr" in name for name in result.metrics)
 
 
+def test_a_foresight_head_without_its_loss_trains_and_is_validated(store: Store, tmp_path: Path) -> None:
+    policy = toy.real_policy("~losses.foresight")
+    result = toy.run(store, tmp_path, policy, updates=2, warmup=0, holdout=0.3)
+    assert "val_loss_arm" in result.metrics
+    assert not any("psnr" in name for name in result.metrics)
+    batch = Windows(store, steps=2, chunk=3, ahead=0).gather(torch.arange(4))  # nothing about the future
+    assert set(policy.loss(batch).keys()) == {"loss_arm", "loss_gripper"}
+    with pytest.raises(ValueError, match=r"no loss says what .* head 'foresight' foresees; its losses: .*arm.*gripper"):
+        policy.foresee(batch)
+
+
 def test_bf16_runs(store: Store, tmp_path: Path) -> None:
     assert toy.run(store, tmp_path, toy.real_policy(), updates=2, warmup=0, precision="bf16", holdout=0.3).updates == 2
 

@@ -48,6 +48,8 @@ class ToyRecipe:
 class ToyPolicy(nn.Module):
     """Predict chunks from pixels, state and a word, and the future frame from the present one."""
 
+    pictures = True
+
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
