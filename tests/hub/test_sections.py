@@ -40,9 +40,10 @@ def test_sizes_are_looked_at_before_they_are_worked_out(hub: Loopback, monkeypat
 
 @pytest.mark.parametrize("size", ["xx", True, 0, -1, 1.5, None, {"primary": 3}, {"primary": "x", "wrist": "y"}])
 def test_sizes_per_camera_are_whole_numbers(size: object) -> None:
-    tree = {"meta": {"name": "x"}, "trunk": {"dim": 1}, "pixels": {}, "cameras": ["primary", "wrist"]}
+    tree = copy.deepcopy(dict(load_recipe("seer_calvin").config))
+    tree["layout"]["context"]["image"] = {"per_camera": size}
     with pytest.raises(RecipeError, match="per_camera is a whole number from 1 on"):
-        resolve(OmegaConf.create({**tree, "layout": {"context": {"image": {"per_camera": size}}}}))
+        resolve(OmegaConf.create(tree))
 
 
 @pytest.mark.parametrize("per_camera", [9_000, {"primary": 9_000, "wrist": 9_000}])
