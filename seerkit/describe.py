@@ -18,6 +18,8 @@ from typing import Any, TypedDict
 from seerkit.recipe import Recipe, list_recipes, load_recipe, recipes_root
 
 CARDS = "cards.json"
+FORMAT = 2
+"""Of the cards in the user's cache; those of another format are made anew."""
 SECTIONS = ("cameras", "image_size", "steps", "chunk", "layout", "pixels", "encoders", "targets", "trunk", "heads")
 
 
@@ -58,7 +60,7 @@ def card(recipe: Recipe) -> Card:
     known = _package_cards().get("cards", {}).get(key)
     if known is not None:
         return known
-    cached = _cache() / f"{key}.json"
+    cached = _cache() / f"{key}.{FORMAT}.json"
     if cached.is_file():
         return json.loads(cached.read_text())
     made = make_card(recipe)

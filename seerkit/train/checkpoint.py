@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -82,7 +84,7 @@ class Checkpoints:
                 raise TrainingError(f"{path / name} is missing, so the run cannot be resumed")
         try:
             state = torch.load(path / STATE, map_location=trainer.device, weights_only=True)
-        except (RuntimeError, EOFError, OSError) as error:
+        except (RuntimeError, EOFError, OSError, UnpicklingError, BadZipFile) as error:
             raise TrainingError(
                 f"{path / STATE} cannot be read ({(path / STATE).stat().st_size} bytes): {error}"
             ) from error

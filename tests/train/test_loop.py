@@ -139,6 +139,9 @@ def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"training_state\.pt cannot be read \(1000 bytes\)"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+    state.write_bytes(b"not a checkpoint at all")
+    with pytest.raises(TrainingError, match=r"training_state\.pt cannot be read \(23 bytes\)"):
+        toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
 
 
 def test_data_the_policy_cannot_use_is_named(store: Store, tmp_path: Path) -> None:
