@@ -124,16 +124,19 @@ def train(
     from seerkit.hub import is_checkpoint
     from seerkit.policy import build_policy
     from seerkit.train.loop import train as run
+    from seerkit.train.parallel import is_first, leave
 
+    said = console if is_first() else Console(quiet=True)  # several processes (torchrun) speak with one voice
     if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
     policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
-    begin(policy, out, console)
+    begin(policy, out, said)
     result = run(policy, data, out, resume=resume, device=device)
+    leave()
     if result.interrupted:
-        console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
+        said.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
         raise typer.Exit(1)
-    console.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
+    said.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
 
 
 push = app.command()(cli_hub.push)

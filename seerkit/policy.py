@@ -154,6 +154,18 @@ class Policy(Shareable, nn.Module):
         check_targets(self, td)
         return self._supervised(self._graphs["train"](self._supervised(td)))
 
+    def counts(self, td: TensorDictBase) -> dict[str, Tensor]:
+        """Count over how many elements each term of `loss` is a mean, so that means of parts give the mean of a whole.
+
+        Those are the elements inside the episode in the padding the term reads, or the rows if it reads none.
+        """
+        td, counts = self._supervised(td), {}
+        for name, term in self.losses.terms.items():
+            reads: Any = term.in_keys
+            is_pad = next((td[key] for key in reads if key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD)), None)
+            counts[f"loss_{name}"] = torch.tensor(td.batch_size[0]) if is_pad is None else (~is_pad).sum()
+        return counts
+
     def supervise(self, out: TensorDictBase) -> TensorDict:
         """Evaluate the weighted terms on predictions and targets that are already there."""
         return self.losses(self._supervised(out))

@@ -1,21 +1,30 @@
-"""Checkpoints: folders that are complete or not there, with links to the last and the best one."""
+"""Checkpoints: folders that are complete or not there, written while training goes on, with links to last and best."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from pickle import UnpicklingError
+from types import TracebackType
 from typing import Any
-from zipfile import BadZipFile
 
-import torch
+from torch import Tensor, distributed
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from seerkit.data.files import fresh_folder
+from seerkit.train.parallel import World
+from seerkit.train.state import Spare, check_same_run, place_for, tensors
 from seerkit.train.trainer import Trainer, TrainingError
 
-STATE = "training_state.pt"
+STATE = "training_state"
 SUMMARY = "training.json"
 LAST, BEST = "last", "best"
 
@@ -26,44 +35,90 @@ class Checkpoints:
     ```
     checkpoints/
       000200/              what `policy.save_pretrained` writes (averaged weights, if the run averages), and
-        training_state.pt  trained weights, optimiser, average, updates done, settings
-        training.json      the same run in words: update, metrics, settings, data
+        training_state/    trained weights, optimiser and average, in torch.distributed.checkpoint's format
+        training.json      the run in words: update, metrics, settings, data
       last -> 000200       relative links
       best -> 000100       lowest validation loss
     ```
-    Random numbers and the order of windows are functions of the seed and the update, so no generator is saved.
+    `save` copies what is to be saved and returns; a thread writes the copy. Folder and links appear when everything is
+    on the disk. Several processes need one file system; where they hold parts of the weights, each writes its own, and
+    any other number of processes can go on from them. Random numbers and the order of windows are functions of the seed
+    and the update, so no generator is saved.
+
+    Use it as a context: its end waits for the last checkpoint.
 
     Args:
         out: the run's folder.
         keep: how many checkpoints stay, besides the best one.
+        spare: a copy of the policy, to write from.
+        world: the processes of the run.
     """
 
-    def __init__(self, out: Path, *, keep: int) -> None:
+    def __init__(self, out: Path, *, keep: int, spare: Spare, world: World) -> None:
         self.folder = out / "checkpoints"
-        self.keep = keep
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in self.folder.glob(".*"):  # drafts of a run that was killed
-            shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
+        self.keep, self.spare, self.world = keep, spare, world
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="seerkit-checkpoint")
+        self._pending: Future[None] | None = None
+        self._quiet = warnings.catch_warnings()  # entered by the main thread: filters belong to the whole process
+        cuda = world.device.type == "cuda"
+        self._stager = DefaultStager(
+            StagingOptions(
+                use_pinned_memory=cuda, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=cuda
+            )
+        )
+        # the thread talks to its like in other processes beside the training, so it needs a line of its own
+        self._line: Any = distributed.new_group(backend="gloo") if world.size > 1 else None
+        if world.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for stale in self.folder.glob(".*"):  # drafts of a run that was killed
+                shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
+        world.meet()
 
-    def save(self, trainer: Trainer, *, summary: dict[str, Any], best: bool = False) -> Path:
-        """Write a checkpoint, point the links at it and drop the oldest ones.
+    def __enter__(self) -> Checkpoints:
+        self._quiet.__enter__()
+        warnings.filterwarnings("ignore", message=".*assuming the intent is to (save|load) in a single process")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.shutdown(wait=True)
+        self._stager.close()
+        self._quiet.__exit__(None, None, None)
+        if error is None:
+            self.wait()
+            self.world.meet()
+
+    def save(self, trainer: Trainer, *, summary: dict[str, Any], best: bool = False) -> None:
+        """Begin to write a checkpoint, once the one before is complete; every process must call it.
+
+        When it is complete, the links point at it and the oldest ones are dropped.
 
         Args:
             trainer: whose policy and state to save.
             summary: what ``training.json`` says.
             best: whether this is the best one so far.
+
+        Raises:
+            OSError: the checkpoint before could not be written.
         """
+        self.wait()
+        self.spare.refresh(trainer)
+        split = trainer.replicas.sharded
+        state: Any = self._stager.stage(tensors(trainer)) if split or self.world.first else {}
+        words = json.dumps({**summary, "frozen": self.spare.frozen, "processes": self.world.size}, indent=1)
         path = self.folder / f"{trainer.done:06d}"
-        with fresh_folder(path, replace=True) as draft:
-            with trainer.averaged():
-                trainer.policy.save_pretrained(draft)
-            torch.save(trainer.state_dict(), draft / STATE)
-            (draft / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        _link(self.folder / LAST, path.name)
-        if best:
-            _link(self.folder / BEST, path.name)
-        self._drop()
-        return path
+        self._pending = self._writer.submit(self._write, path, state, words, split=split, best=best)
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is complete.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def last(self) -> Path | None:
         """Return the newest checkpoint, ``None`` if there is none."""
@@ -79,17 +134,31 @@ class Checkpoints:
         path = self.last()
         if path is None:
             raise TrainingError(f"nothing to resume: {self.folder / LAST} does not exist")
-        for name in (STATE, SUMMARY):
-            if not (path / name).is_file():
-                raise TrainingError(f"{path / name} is missing, so the run cannot be resumed")
+        summary = _read_summary(path)
+        check_same_run(trainer, summary, frozen=self.spare.frozen)
+        _read(path / STATE, place_for(trainer, _shapes(path / STATE)))
+        trainer.done = summary["update"]
+        return summary
+
+    def _write(self, path: Path, state: dict[str, Tensor], words: str, *, split: bool, best: bool) -> None:
+        draft_state = self.folder / f".{path.name}.state"  # one name for all processes
+        if split:
+            save(state, checkpoint_id=draft_state, process_group=self._line)
+        elif self.world.first:
+            save(state, checkpoint_id=draft_state, no_dist=True)
+        if not self.world.first:
+            return
         try:
-            state = torch.load(path / STATE, map_location=trainer.device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, UnpicklingError, BadZipFile) as error:
-            raise TrainingError(
-                f"{path / STATE} cannot be read ({(path / STATE).stat().st_size} bytes): {error}"
-            ) from error
-        trainer.load_state_dict(state)
-        return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+            with fresh_folder(path, replace=True) as draft:
+                self.spare.policy.save_pretrained(draft)
+                draft_state.rename(draft / STATE)
+                (draft / SUMMARY).write_text(words + "\n", encoding="utf-8")
+        finally:
+            shutil.rmtree(draft_state, ignore_errors=True)
+        _link(self.folder / LAST, path.name)
+        if best:
+            _link(self.folder / BEST, path.name)
+        self._drop()
 
     def _drop(self) -> None:
         present = sorted(entry for entry in self.folder.iterdir() if entry.is_dir() and entry.name.isdigit())
@@ -97,6 +166,46 @@ class Checkpoints:
         for path in present[: -self.keep]:
             if path.resolve() not in linked:
                 shutil.rmtree(path)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    if (path / "training_state.pt").is_file():
+        raise TrainingError(
+            f"{path / 'training_state.pt'} was written by an earlier version, which this one cannot continue; begin a "
+            "new run from its weights with init_from"
+        )
+    for name in (f"{STATE}/.metadata", SUMMARY):
+        if not (path / name).is_file():
+            raise TrainingError(f"{path / name} is missing, so the run cannot be resumed")
+    try:
+        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+        if missing := sorted({"update", "total", "settings", "frozen"} - summary.keys()):
+            raise ValueError(f"it lacks {missing}")
+    except (ValueError, AttributeError) as error:
+        raise TrainingError(f"{path / SUMMARY} cannot be read: {error}") from error
+    return summary
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a saved state."""
+    try:
+        described = FileSystemReader(folder).read_metadata().state_dict_metadata
+    except Exception as error:  # whatever a damaged pickle makes of itself
+        raise TrainingError(f"{folder / '.metadata'} cannot be read: {error!r:.200}") from error
+    return {name: tuple(entry.size) for name, entry in described.items() if isinstance(entry, TensorStorageMetadata)}
+
+
+def _read(folder: Path, into: dict[str, Tensor]) -> None:
+    try:
+        load(into, checkpoint_id=folder, no_dist=True)
+    except (CheckpointException, RuntimeError, OSError, EOFError, ValueError) as error:
+        sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.distcp"))}
+        raise TrainingError(f"{folder} cannot be read (bytes: {sizes}): {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    causes = [*error.failures.values()] if isinstance(error, CheckpointException) else [(error, None)]
+    return repr(causes[0][0])[:300]
 
 
 def _link(link: Path, target: str) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ METRICS = "metrics.jsonl"
 
 
 class MetricLog:
-    """Append measurements to ``<out>/metrics.jsonl`` and to TensorBoard's files in ``<out>/tensorboard``.
+    """Append measurements to ``<out>/metrics.jsonl``, to TensorBoard's files in ``<out>/tensorboard`` and to W&B.
 
     Each line is one JSON object with ``step``, the number of updates done. A resumed run drops the lines beyond its
     starting point first, so every step is told once.
@@ -27,12 +28,17 @@ class MetricLog:
     Args:
         out: the run's folder.
         start: the update the run starts from.
+        wandb: a project of Weights & Biases to log to, too; see `WandbRun`.
+        config: what a W&B run shows as its configuration.
     """
 
-    def __init__(self, out: Path, *, start: int) -> None:
+    def __init__(
+        self, out: Path, *, start: int, wandb: str | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         out.mkdir(parents=True, exist_ok=True)
+        self._wandb = None if wandb is None else WandbRun(out, project=wandb, config=config or {})
         path = out / METRICS
         if path.exists():
             lines = read_metrics(path)
@@ -48,14 +54,58 @@ class MetricLog:
     ) -> None:
         self._file.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.close(failed=error is not None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one line; ``val_*`` and the rest form two groups in TensorBoard."""
+        """Write one line; ``val_*`` and the rest form two groups in TensorBoard and W&B."""
         self._file.write(json.dumps({"step": step, **{name: _short(value) for name, value in values.items()}}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            group = "val" if name.startswith("val_") else "train"
-            self._board.add_scalar(f"{group}/{name.removeprefix('val_')}", value, step)
+        grouped = {_grouped(name): value for name, value in values.items()}
+        for name, value in grouped.items():
+            self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.write(step, grouped)
+
+
+class WandbRun:
+    """One run in a project of Weights & Biases; a resumed training goes on in the same one.
+
+    Without a network say ``WANDB_MODE=offline`` and upload later with ``wandb sync``, as with any program that uses it.
+
+    Args:
+        out: the run's folder: W&B's files go there, its name is the run's, and ``wandb.id`` remembers which it was.
+        project: the project.
+        config: what the run shows as its configuration.
+
+    Raises:
+        ModuleNotFoundError: wandb is not installed.
+    """
+
+    def __init__(self, out: Path, *, project: str, config: Mapping[str, Any]) -> None:
+        try:
+            wandb: Any = import_module("wandb")
+        except ModuleNotFoundError as error:
+            if error.name != "wandb":
+                raise
+            raise ModuleNotFoundError(
+                f"train.wandb={project} needs wandb: pip install 'seerkit[wandb]', or say train.wandb=null"
+            ) from error
+        remembered = out / "wandb.id"
+        known = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else None
+        self._run: Any = wandb.init(
+            project=project, dir=str(out), name=out.resolve().name, id=known, resume="allow", config=dict(config)
+        )
+        self._run.define_metric("*", step_metric="update")
+        write_text(remembered, f"{self._run.id}\n")
+
+    def write(self, update: int, values: Mapping[str, float]) -> None:
+        """Log values over the number of updates done."""
+        self._run.log({**values, "update": update})
+
+    def close(self, *, failed: bool) -> None:
+        """Finish the run, so that everything is written."""
+        self._run.finish(exit_code=int(failed))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -117,6 +167,10 @@ class Clock:
     def restart(self) -> None:
         """Leave out the time until now (validation, saving)."""
         self._since = time.perf_counter()
+
+
+def _grouped(name: str) -> str:
+    return f"val/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
 
 
 def _short(value: float) -> float | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +18,11 @@ from seerkit.data.windows import Windows, split_episodes
 from seerkit.recipe import foresight_ahead, foresight_target
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
+from seerkit.train.parallel import World, join
 from seerkit.train.prefetch import Prefetch
 from seerkit.train.settings import Settings
+from seerkit.train.state import Spare
+from seerkit.train.stop import StopRequest
 from seerkit.train.trainer import Trainer, TrainingError
 from seerkit.train.validate import Validation
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 
+VALIDATION_ROWS = 64
+"""Windows per pass of a validation, at most: a number of its own, so that metrics do not depend on the processes."""
 ANNOTATION = "annotation"
 """A recipe's ``data.language`` if every episode keeps its own instruction; any other text is said to all of them."""
 
@@ -63,7 +66,11 @@ def train(
     """Train a policy on a store.
 
     A run that was stopped, or killed at any moment, continues with ``resume=True`` from its last checkpoint and ends
-    with the same weights, bit for bit, as if it had never stopped (same machine, same number of threads).
+    with the same weights, bit for bit, as if it had never stopped (same machine, same number of threads and processes).
+
+    Started by ``torchrun``, every process calls this function with the same arguments, and together they do what one
+    would have done: each takes its slice of every batch, and the first one writes, logs and draws. See
+    `seerkit.train.parallel`. With ``parallel="fsdp"`` the policy stays split at the end; load the checkpoint to act.
 
     Args:
         policy: what to train; changed in place. Ends with the trained weights, averaged if the settings ask for it.
@@ -75,6 +82,7 @@ def train(
         progress: whether to draw a progress bar (on stderr).
 
     Raises:
+        ParallelError: the processes were not started as they should have been.
         TrainingError: the loss is not finite, ``out`` does not fit ``resume``, or the recipe's ``init_from`` names a
             checkpoint from which nothing was carried over.
         StoreError: the store does not hold what the policy needs.
@@ -82,16 +90,18 @@ def train(
     store = store if isinstance(store, Store) else Store(store)
     config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     settings = settings or Settings.read(config["train"])
-    run = _Run(policy, store, config, settings=settings, out=Path(out), device=_device(device))
-    run.begin(resume=resume)
-    done, total = run.trainer.done, run.trainer.total
-    with (
-        MetricLog(run.out, start=done) as log,
-        _StopRequest() as stop,
-        Bar(total=total, start=done, shown=progress) as bar,
-    ):
-        run.go(log, bar, stop)
-    return run.result(interrupted=stop.asked and run.trainer.done < total)
+    world = join(device)
+    run = _Run(policy, store, config, settings=settings, out=Path(out), world=world)
+    with contextlib.ExitStack() as stack:
+        stack.callback(run.trainer.close)
+        stack.enter_context(run.checkpoints)
+        run.begin(resume=resume)
+        done, total = run.trainer.done, run.trainer.total
+        log = stack.enter_context(run.open_log()) if world.first else None
+        stop = stack.enter_context(StopRequest(world))
+        bar = stack.enter_context(Bar(total=total, start=done, shown=progress and world.first))
+        interrupted = run.go(log, bar, stop)
+    return run.result(interrupted=interrupted)
 
 
 class _Run:
@@ -105,8 +115,9 @@ class _Run:
         *,
         settings: Settings,
         out: Path,
-        device: torch.device,
+        world: World,
     ) -> None:
+        self.config = config
         data = config.get("data") or {}
         sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
         fraction = data.get("fraction", 1.0)
@@ -114,17 +125,21 @@ class _Run:
         cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
         cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
         self.windows = _deep(Windows(store, **cut, episodes=kept), config)
-        self.settings, self.store, self.out = settings, store, out
-        micro = settings.micro_batch or settings.batch_size
-        self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
+        self.settings, self.store, self.out, self.world = settings, store, out, world
+        self.passes = settings.passes(world.size)
+        rows = settings.batch_size // world.size // self.passes
+        place = {"rank": world.rank, "world": world.size}
+        self.sampler = Sampler(size=len(self.windows), batch_size=rows, seed=settings.seed, **place)
         total, warmup = settings.length(len(self.windows))
-        self.trainer = Trainer(policy, settings, total=total, warmup=warmup, device=device)
-        self.checkpoints = Checkpoints(out, keep=settings.keep)
+        spare = Spare(policy, kept=world.first)
+        self.trainer = Trainer(policy, settings, total=total, warmup=warmup, world=world)
+        self.checkpoints = Checkpoints(out, keep=settings.keep, spare=spare, world=world)
         self.validation = None
         if held:
             windows = _deep(Windows(store, **cut, episodes=held), config)
             limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
-            self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
+            rows = min(settings.micro_batch or settings.batch_size, VALIDATION_ROWS)
+            self.validation = Validation(windows, limit=limit, batch_size=rows, world=world, instructions=texts)
         self.best = math.inf
         self.metrics: dict[str, float] = {}
         self._sums: list[dict[str, Tensor]] = []
@@ -143,9 +158,14 @@ class _Run:
             self.best = math.inf if summary["best"] is None else summary["best"]
             self.metrics = dict(summary["metrics"])
 
-    def go(self, log: MetricLog, bar: Bar, stop: _StopRequest) -> None:
-        """Update until the end or until asked to stop."""
-        trainer, passes = self.trainer, self.settings.accumulation
+    def open_log(self) -> MetricLog:
+        """Return the log of the whole run."""
+        shown = {"recipe": self.config, "train": dataclasses.asdict(self.settings)}
+        return MetricLog(self.out, start=self.trainer.done, wandb=self.settings.wandb, config=shown)
+
+    def go(self, log: MetricLog | None, bar: Bar, stop: StopRequest) -> bool:
+        """Update until the end or until asked to stop; say whether it was the latter."""
+        trainer, passes = self.trainer, self.passes
         clock = Clock()
         span = {"first": trainer.done * passes, "last": trainer.total * passes}
         with Prefetch(self.windows, self.sampler, **span, device=trainer.device) as batches:
@@ -153,13 +173,15 @@ class _Run:
                 lr = trainer.lr
                 self._sums.append(trainer.update(group))
                 bar.update(trainer.done)
-                ends = stop.asked or trainer.done == trainer.total
+                stopping = stop.agreed()
+                ends = stopping or trainer.done == trainer.total
                 if ends or trainer.done % self.settings.log_every == 0:
                     bar.update(trainer.done, self._log(log, clock, lr))
                 if self._validate_and_save(log, ends=ends):
                     clock.restart()
-                if stop.asked:
+                if stopping:
                     break
+        return trainer.done < trainer.total
 
     def result(self, *, interrupted: bool) -> Result:
         """Leave the averaged weights in the policy and say how it went."""
@@ -170,9 +192,8 @@ class _Run:
             self.trainer.ema.copy_to_module()
         return Result(self.trainer.done, last, dict(self.metrics), interrupted)
 
-    def _log(self, log: MetricLog, clock: Clock, lr: float) -> dict[str, float]:
-        means = {name: float(torch.stack([sums[name] for sums in self._sums]).mean()) for name in self._sums[0]}
-        done = self.trainer.done
+    def _log(self, log: MetricLog | None, clock: Clock, lr: float) -> dict[str, float]:
+        means, done = self._means(self._sums), self.trainer.done
         bad = {name: value for name, value in means.items() if not math.isfinite(value)}
         if bad:
             raise TrainingError(f"update {done}: expected finite numbers, got {bad}; try a lower learning rate")
@@ -183,18 +204,25 @@ class _Run:
             "windows_per_second": rate,
             "epoch": done * self.settings.batch_size / len(self.windows),
         }
-        log.write(done, values)
+        if log is not None:
+            log.write(done, values)
         self.metrics |= values
         self._sums.clear()
         return values
 
-    def _validate_and_save(self, log: MetricLog, *, ends: bool) -> bool:
+    def _means(self, sums: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+        """Average over updates and processes; the only place where the device is asked for a loss."""
+        rows = torch.stack([torch.stack([each[name] for each in sums]).mean() for name in sums[0]])
+        return dict(zip(sums[0], (self.world.sum(rows) / self.world.size).tolist(), strict=True))
+
+    def _validate_and_save(self, log: MetricLog | None, *, ends: bool) -> bool:
         done, tenth = self.trainer.done, math.ceil(self.trainer.total / 10)
         measured = improved = False
         if self.validation is not None and (ends or done % (self.settings.validate_every or tenth) == 0):
             with self.trainer.averaged(), self.trainer.precision():
                 values = self.validation.measure(self.trainer.policy)
-            log.write(done, values)
+            if log is not None:
+                log.write(done, values)
             self.metrics |= values
             measured, improved = True, values["val_loss"] < self.best
             self.best = min(self.best, values["val_loss"])
@@ -205,8 +233,8 @@ class _Run:
         return measured
 
     def _check_finite(self) -> None:
-        if self._sums and not math.isfinite(float(self._sums[-1]["loss"])):
-            raise TrainingError(f"update {self.trainer.done}: the loss is {float(self._sums[-1]['loss'])}")
+        if self._sums and not math.isfinite(loss := self._means(self._sums[-1:])["loss"]):
+            raise TrainingError(f"update {self.trainer.done}: the loss is {loss}")
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -234,30 +262,6 @@ def _check_begun(policy: nn.Module) -> None:
         )
 
 
-class _StopRequest:
-    """Turn SIGTERM and Ctrl-C into a wish to save and stop; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (Python's signature)
-        self.asked = True
-        signal.signal(number, self._before[number])
-
-
 def _deep(windows: Windows, config: dict[str, Any]) -> Windows:
     """Let windows give depth if the recipe learns from it, and make sure that the store has it."""
     if foresight_target(config) != "depth":
@@ -283,9 +287,3 @@ def _goals(policy: Policy | nn.Module) -> list[str]:
     """Return which goals the policy reads beside its instruction."""
     read: Sequence[Any] = getattr(policy, "inputs", ())
     return sorted({key[1] for key in read if key[0] == "goal"})
-
-
-def _device(wanted: str | torch.device | None) -> torch.device:
-    if wanted is not None:
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,8 +17,9 @@ class Settings:
         lr: peak learning rate.
         weight_decay: of AdamW, on every trainable parameter (as the official Seer: one group, norms and biases too).
         betas: of AdamW.
-        batch_size: windows per update.
-        micro_batch: windows per forward pass, when a whole batch does not fit into memory; must divide ``batch_size``.
+        batch_size: windows per update, over all processes.
+        micro_batch: windows per forward pass of a process, when its share of a batch does not fit into memory; must
+            divide that share.
         epochs: length of the run in passes over the data; give this or ``updates``.
         updates: length of the run in optimiser updates.
         warmup_epochs: length of the linear warm-up in passes over the data; give this, or ``warmup``, or neither.
@@ -26,16 +27,23 @@ class Settings:
         schedule: ``"cosine"`` falls to 0 at the end, ``"constant"`` stays at the peak.
         clip: largest gradient norm, ``None`` for no clipping.
         clip_each: clip the accumulating gradient after every forward pass, as the official Seer does, instead of once
-            per update. Only differs when ``micro_batch`` is set.
+            per update. Only differs when ``micro_batch`` is set. Goes without saying at ``precision="official"``.
         ema: decay of the averaged weights, ``None`` for none; checkpoints and validation then use the average.
         seed: decides the order of the windows, dropout, augmentation and the hold-out.
-        precision: ``"fp32"``, or ``"bf16"`` for autocast.
+        precision: ``"fp32"`` (without TF32), ``"bf16"`` for autocast, ``"auto"``: bf16 on an accelerator and fp32 on a
+            CPU, or ``"official"``, what the official Seer does: weights and inputs of the frozen image encoder in bf16,
+            everything else fp32 without TF32, gradients clipped after every forward pass.
+        parallel: how several processes share the work: ``"ddp"`` or ``"fsdp"``; see `seerkit.train.parallel.Replicas`.
+        compile: whether to compile the blocks of the trunk and of frozen encoders; takes a minute or more at first.
+        checkpoint_blocks: whether the blocks of trunk and heads are computed again in the backward pass instead of
+            remembered: less memory, the same gradients.
         holdout: share of the layouts kept for validation.
         validation_windows: how many held-out windows a validation looks at, at most.
         validate_every: updates between validations; a tenth of the run if not given.
         save_every: updates between checkpoints; a tenth of the run if not given.
         log_every: updates between lines of the log.
         keep: how many checkpoints stay, besides the best one.
+        wandb: a project of Weights & Biases to log to, besides TensorBoard; ``None`` for none.
 
     Raises:
         ValueError: a value is out of range, or not exactly one of ``epochs`` and ``updates`` is given.
@@ -55,13 +63,17 @@ class Settings:
     clip_each: bool = False
     ema: float | None = None
     seed: int = 42
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "official"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    compile: bool = False
+    checkpoint_blocks: bool = False
     holdout: float = 0.0
     validation_windows: int = 256
     validate_every: int | None = None
     save_every: int | None = None
     log_every: int = 10
     keep: int = 2
+    wandb: str | None = None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.updates is None):
@@ -74,7 +86,7 @@ class Settings:
                 raise ValueError(f"{name} must be above 0, got {value}")
         if self.batch_size % (self.micro_batch or 1):
             raise ValueError(f"micro_batch must divide batch_size {self.batch_size}, got {self.micro_batch}")
-        for name, known in (("schedule", ("cosine", "constant")), ("precision", ("fp32", "bf16"))):
+        for name, known in _CHOICES:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for name, low, high in _RANGES:
@@ -105,10 +117,26 @@ class Settings:
             merged["betas"] = tuple(merged["betas"])
         return cls(**merged)
 
+    def passes(self, processes: int = 1) -> int:
+        """Return how many forward passes each of ``processes`` makes per update.
+
+        Raises:
+            ValueError: the batch does not divide among them, or a share of it not into passes of ``micro_batch``.
+        """
+        share, rest = divmod(self.batch_size, processes)
+        if rest:
+            raise ValueError(f"batch_size {self.batch_size} does not divide among {processes} processes")
+        if share % (self.micro_batch or share):
+            raise ValueError(
+                f"micro_batch must divide each process's share of the batch, {share} of {self.batch_size}, got "
+                f"{self.micro_batch}"
+            )
+        return share // (self.micro_batch or share)
+
     @property
-    def accumulation(self) -> int:
-        """Forward passes per update."""
-        return self.batch_size // (self.micro_batch or self.batch_size)
+    def clips_each(self) -> bool:
+        """Whether gradients are clipped after every forward pass."""
+        return self.clip_each or self.precision == "official"
 
     def length(self, windows: int) -> tuple[int, int]:
         """Return the updates of the whole run and of its warm-up, for a data set of ``windows`` windows."""
@@ -128,6 +156,11 @@ _COUNTS = (
     "save_every",
     "log_every",
     "keep",
+)
+_CHOICES = (
+    ("schedule", ("cosine", "constant")),
+    ("precision", ("auto", "fp32", "bf16", "official")),
+    ("parallel", ("ddp", "fsdp")),
 )
 _RANGES = (
     ("lr", 0, math.inf),

@@ -13,6 +13,7 @@ from seerkit import keys
 from seerkit.data.sampler import permute
 from seerkit.data.windows import Windows
 from seerkit.train.foreseen import foreseen_means, foreseen_sums, unseen
+from seerkit.train.parallel import World
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
@@ -38,31 +39,46 @@ class Validation:
         windows: the held-out windows.
         limit: how many of them to look at, at most; spread over all episodes.
         batch_size: windows per forward pass.
-        device: where the policy is.
+        world: the processes of the run, each of which looks at its share of the batches. The metrics do not depend on
+            how many there are.
         instructions: the sentences of the whole store, from which wrong ones are taken.
     """
 
     def __init__(
-        self, windows: Windows, *, limit: int, batch_size: int, device: torch.device, instructions: Sequence[str]
+        self, windows: Windows, *, limit: int, batch_size: int, world: World, instructions: Sequence[str]
     ) -> None:
         order = permute(torch.arange(len(windows)), len(windows), torch.zeros(len(windows), dtype=torch.long))
         self._batches = order[:limit].sort().values.split(batch_size)
-        self._windows, self._device, self._instructions = windows, device, list(instructions)
+        self._windows, self._world, self._instructions = windows, world, list(instructions)
+        self._device = world.device
 
     @torch.no_grad()
     def measure(self, policy: Policy | nn.Module) -> dict[str, float]:
-        """Return the metrics of ``policy``; its training mode is restored, and so are torch's random numbers."""
+        """Return the metrics of ``policy``; its training mode is restored, and so are torch's random numbers.
+
+        Every process must call it, and gets the same answer.
+        """
         was_training = policy.training
         policy.eval()
         try:
-            sums: dict[str, float] = {}
             with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-                for seed, index in enumerate(self._batches):
-                    for name, value in self._batch(policy, index, seed=seed).items():
-                        sums[name] = sums.get(name, 0.0) + float(value)
+                shares = self._world.gather(self._share(policy))
         finally:
             policy.train(was_training)
+        sums: dict[str, float] = {}
+        for seed in range(len(self._batches)):  # always in this order, so that sums are the same to the last bit
+            for name, value in shares[seed % self._world.size][seed].items():
+                sums[name] = sums.get(name, 0.0) + value
         return _summary(sums, sum(len(index) for index in self._batches))
+
+    def _share(self, policy: nn.Module) -> dict[int, dict[str, float]]:
+        """Measure every ``world.size``-th batch; all processes make as many passes, as shards need."""
+        size, last = self._world.size, len(self._batches) - 1
+        mine = [min(seed + self._world.rank, last) for seed in range(0, last + 1, size)]
+        return {
+            seed: {name: float(value) for name, value in self._batch(policy, self._batches[seed], seed=seed).items()}
+            for seed in mine
+        }
 
     def _batch(
         self,

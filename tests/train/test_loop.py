@@ -71,12 +71,12 @@ def test_micro_batches_follow_the_same_path(store: Store, tmp_path: Path) -> Non
 def test_averaged_weights_are_what_is_saved(store: Store, tmp_path: Path) -> None:
     policy = toy.ToyPolicy()
     toy.run(store, tmp_path, policy, ema=0.9)
-    state = torch.load(tmp_path / "checkpoints" / "last" / STATE, weights_only=True)
+    state = toy.saved_state(tmp_path / "checkpoints" / "last")
     saved = toy.ToyPolicy.from_pretrained(tmp_path / "checkpoints" / "last")
-    assert torch.equal(saved.arm.weight, state["ema"]["arm.weight"])
+    assert torch.equal(saved.arm.weight, state["ema/arm.weight"])
     assert torch.equal(policy.arm.weight, saved.arm.weight)
-    assert not torch.equal(state["model"]["arm.weight"], state["ema"]["arm.weight"])
-    assert not any(name.startswith("frozen") for name in state["model"])
+    assert not torch.equal(state["model/arm.weight"], state["ema/arm.weight"])
+    assert not any("frozen" in name for name in state)
 
 
 def test_validation_tells_whether_the_word_matters(store: Store, tmp_path: Path) -> None:
@@ -135,12 +135,19 @@ def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
     other.gripper = torch.nn.Linear(32, 5)
     with pytest.raises(TrainingError, match=r"another policy \(2 tensors differ\).*gripper"):
         toy.run(store, tmp_path, other, resume=True)
-    state = tmp_path / "checkpoints" / "last" / STATE
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"training_state\.pt cannot be read \(1000 bytes\)"):
+    checkpoint = tmp_path / "checkpoints" / "last"
+    content = next((checkpoint / STATE).glob("*.distcp"))
+    content.write_bytes(content.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"training_state cannot be read \(bytes: \{'__0_0.distcp': 1000\}\)"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
-    state.write_bytes(b"not a checkpoint at all")
-    with pytest.raises(TrainingError, match=r"training_state\.pt cannot be read \(23 bytes\)"):
+    (checkpoint / STATE / ".metadata").write_bytes(b"not a checkpoint at all")
+    with pytest.raises(TrainingError, match=r"\.metadata cannot be read"):
+        toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+    (checkpoint / "training.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"training\.json cannot be read"):
+        toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+    (checkpoint / "training_state.pt").touch()
+    with pytest.raises(TrainingError, match="written by an earlier version"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
 
 

@@ -19,6 +19,7 @@ from seerkit.policy import Policy
 from seerkit.train.checkpoint import STATE
 from seerkit.train.logging import METRICS, read_metrics
 from seerkit.train.settings import Settings
+from seerkit.train.parallel import World
 from seerkit.train.validate import Validation
 from tests.train import toy
 
@@ -99,7 +100,7 @@ def test_windows_fit_the_policy(store: Store) -> None:
 def test_heads_that_draw_are_validated_with_the_same_draws_each_time(store: Store) -> None:
     policy = toy.real_policy("action=flow")
     torch.nn.init.normal_(policy.heads["action"].denoiser.out.weight)  # pyright: ignore
-    given = {"limit": 12, "batch_size": 5, "device": torch.device("cpu")}
+    given = {"limit": 12, "batch_size": 5, "world": World(torch.device("cpu"))}
     windows = Windows(store, steps=2, chunk=3, ahead=policy.ahead, cameras=policy.cameras)
     validation = Validation(windows, **given, instructions=toy.WORDS)
     torch.manual_seed(3)

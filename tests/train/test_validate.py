@@ -12,6 +12,7 @@ from seerkit import keys
 from seerkit.data.store import Conventions, Store
 from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
+from seerkit.train.parallel import World
 from seerkit.train.validate import Validation
 
 
@@ -39,7 +40,7 @@ def test_a_wrong_goal_is_never_that_of_the_own_episode(tmp_path: Path) -> None:
     store = tagged(tmp_path / "store", [90, 5, 30, 7])
     for episodes in ([0, 2], [2, 0], [0, 1, 2, 3]):
         windows = Windows(store, steps=1, chunk=1, ahead=0, episodes=episodes, goal=["state"])
-        given = {"limit": 10_000, "batch_size": 50, "device": torch.device("cpu"), "instructions": ["go"]}
+        given = {"limit": 10_000, "batch_size": 50, "world": World(torch.device("cpu")), "instructions": ["go"]}
         metrics = Validation(windows, **given).measure(Reader())
         assert metrics["val_loss_own"] == 1
         assert metrics["val_loss_own_wrong_goal"] == 0

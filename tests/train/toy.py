@@ -10,6 +10,9 @@ import dataclasses
 import itertools
 import os
 import signal
+import tempfile
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from seerkit import keys
 from seerkit.camera.shift import random_shift
@@ -90,6 +94,10 @@ class ToyPolicy(nn.Module):
         terms = {"loss_arm": arm, "loss_gripper": 0.01 * grip, "loss_foresight": 0.1 * sight}
         return TensorDict(terms, batch_size=[])
 
+    def counts(self, td: TensorDict) -> dict[str, Tensor]:
+        actions, frames = (~td[keys.ACTION_IS_PAD]).sum(), (~td[keys.FUTURE_IS_PAD]).sum()
+        return {"loss_arm": actions, "loss_gripper": actions, "loss_foresight": frames}
+
     def foresee(self, td: TensorDict) -> dict[str, Tensor]:
         levels = (self.future(self.hidden(td)) * 255).clamp(0, 255).byte()
         return {"primary": levels.unflatten(-1, (3, 8, 8))}
@@ -142,8 +150,19 @@ def run(
     return train(policy, store, out, settings=settings, resume=resume, device="cpu", progress=False)
 
 
-def die() -> None:
+def die(after: Path | None = None) -> None:
+    """End this process; checkpoints are written in the background, so wait for one if it must be there."""
+    while after is not None and not after.exists():
+        time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def saved_state(checkpoint: Path) -> dict[str, Tensor]:
+    """Read a training state whole, whoever wrote it, by torch's own conversion."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp_to_torch_save(checkpoint / "training_state", Path(folder) / "state.pt")
+        return torch.load(Path(folder) / "state.pt", weights_only=True)
 
 
 def ask() -> None:
@@ -168,6 +187,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--kill-loss", type=int, default=0)
     parser.add_argument("--kill-save", type=int, default=0)
+    parser.add_argument("--after", default="", help="checkpoint to wait for before --kill-loss")
     parser.add_argument("--ema", type=float, default=None)
     parser.add_argument("--micro", type=int, default=None)
     parser.add_argument("--real", action="store_true")
@@ -179,7 +199,7 @@ def main() -> None:
         run(given.store, given.out, policy, resume=True)
         return
     policy = ToyPolicy()
-    policy.at_loss = {given.kill_loss: die}
+    policy.at_loss = {given.kill_loss: lambda: die(after=given.out / "checkpoints" / given.after)}
     policy.at_save = {given.kill_save: die}
     run(given.store, given.out, policy, resume=True, ema=given.ema, micro_batch=given.micro)
 
