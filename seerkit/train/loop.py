@@ -219,7 +219,7 @@ class _Run:
         done, tenth = self.trainer.done, math.ceil(self.trainer.total / 10)
         measured = improved = False
         if self.validation is not None and (ends or done % (self.settings.validate_every or tenth) == 0):
-            with self.trainer.averaged(), self.trainer.precision():
+            with self.trainer.averaged(), self.trainer.replicas.gathered(), self.trainer.precision():
                 values = self.validation.measure(self.trainer.policy)
             if log is not None:
                 log.write(done, values)

@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -153,13 +153,12 @@ class Replicas:
 
     def __init__(self, policy: nn.Module, world: World, *, parallel: Literal["ddp", "fsdp"]) -> None:
         self._objective: nn.Module = _Objective(policy)
-        self._sharded: FSDPModule | None = None
         if world.size == 1:
             return
         for tensor in (*policy.parameters(), *policy.buffers()):
             distributed.broadcast(tensor.detach(), src=0)
         if parallel == "fsdp":
-            self._sharded = _shard(policy, world)
+            self._objective = _shard(self._objective, world)
         else:
             self._objective = DistributedDataParallel(
                 self._objective, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
@@ -168,7 +167,7 @@ class Replicas:
     @property
     def sharded(self) -> bool:
         """Whether each process holds a part of the trainable parameters only."""
-        return self._sharded is not None
+        return isinstance(self._objective, FSDPModule)
 
     def loss(self, batch: TensorDictBase) -> dict[str, Tensor]:
         """Return the policy's loss terms on this process's batch."""
@@ -178,26 +177,34 @@ class Replicas:
     def averaging(self, wanted: bool) -> Iterator[None]:
         """Average gradients over the processes in the backward passes inside, or only add them up here."""
         with contextlib.ExitStack() as stack:
-            if self._sharded is not None:
-                self._sharded.set_requires_gradient_sync(wanted)
+            if isinstance(self._objective, FSDPModule):
+                self._objective.set_requires_gradient_sync(wanted)
             elif isinstance(self._objective, DistributedDataParallel) and not wanted:
                 stack.enter_context(self._objective.no_sync())
             yield
 
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Let every method of the policy work inside, without gradients: blocks gather themselves, the rest is here."""
+        if not isinstance(self._objective, FSDPModule):
+            yield
+            return
+        self._objective.unshard()
+        try:
+            yield
+        finally:
+            self._objective.reshard()
 
-def _shard(policy: nn.Module, world: World) -> FSDPModule:
+
+def _shard(objective: nn.Module, world: World) -> nn.Module:
     mesh = init_device_mesh(world.device.type, (world.size,))
-    frozen = {parameter for parameter in policy.parameters() if not parameter.requires_grad}
-    # resharding at the end of every pass: weights are then only ever changed where the optimiser holds them
+    frozen = {parameter for parameter in objective.parameters() if not parameter.requires_grad}
+    # split again at the end of every pass: weights are then only ever changed where the optimiser holds them
     options: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": True, "ignored_params": frozen}
-    for block in repeated_blocks(policy):
+    for block in repeated_blocks(objective):
         if any(parameter.requires_grad for parameter in block.parameters()):
             fully_shard(block, **options)
-    whole: Any = fully_shard(policy, **options)
-    # what runs a policy's parts without going through its `forward`
-    for name in ("rehearse",) if hasattr(policy, "rehearse") else ("loss", "foresee"):
-        register_fsdp_forward_method(whole, name)
-    return whole
+    return fully_shard(objective, **options)
 
 
 def whole(tensor: Tensor) -> Tensor:

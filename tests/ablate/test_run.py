@@ -142,10 +142,11 @@ def test_from_nothing_to_a_table_with_a_kill_on_the_way(monkeypatch: pytest.Monk
     spec = tmp_path / "victim.json"
     spec.write_text(victim.text())
     killing = (
-        "import os, signal, sys, itertools; from pathlib import Path; from seerkit.ablate.job import run_file;"
+        "import os, signal, sys, itertools, time; from pathlib import Path; from seerkit.ablate.job import run_file;"
         "from seerkit.train.trainer import Trainer; calls = itertools.count(1); update = Trainer.update;\n"
-        "def dying(*a):\n    if next(calls) == 4: os.kill(os.getpid(), signal.SIGKILL)\n    return update(*a)\n"
-        "Trainer.update = dying; run_file(Path(sys.argv[1]))"
+        "def dying(*a):\n    if next(calls) == 4:\n        while not saved.exists(): time.sleep(0.01)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n    return update(*a)\n"
+        f"saved = Path({victim.folder!r}) / 'checkpoints' / 'last'; Trainer.update = dying; run_file(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", killing, str(spec)], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL

@@ -152,7 +152,7 @@ def run(
 
 def die(after: Path | None = None) -> None:
     """End this process; checkpoints are written in the background, so wait for one if it must be there."""
-    while after is not None and not after.exists():
+    while after is not None and (after.parent / "last").resolve() != after.resolve():
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -169,13 +169,15 @@ def ask() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def killing(loss: Callable[[TensorDict], TensorDict], call: int) -> Callable[[TensorDict], TensorDict]:
+def killing(
+    loss: Callable[[TensorDict], TensorDict], call: int, *, after: Path | None
+) -> Callable[[TensorDict], TensorDict]:
     """Wrap a loss so that its call number ``call`` ends the process."""
     calls = itertools.count(1)
 
     def wrapped(td: TensorDict) -> TensorDict:
         if next(calls) == call:
-            die()
+            die(after=after)
         return loss(td)
 
     return wrapped
@@ -193,13 +195,14 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    checkpoint = given.out / "checkpoints" / given.after if given.after else None
     if given.real:
         policy = real_policy()
-        policy.loss = killing(policy.loss, given.kill_loss)
+        policy.loss = killing(policy.loss, given.kill_loss, after=checkpoint)
         run(given.store, given.out, policy, resume=True)
         return
     policy = ToyPolicy()
-    policy.at_loss = {given.kill_loss: lambda: die(after=given.out / "checkpoints" / given.after)}
+    policy.at_loss = {given.kill_loss: lambda: die(after=checkpoint)}
     policy.at_save = {given.kill_save: die}
     run(given.store, given.out, policy, resume=True, ema=given.ema, micro_batch=given.micro)
 
