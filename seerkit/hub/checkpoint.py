@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 RECIPE, WEIGHTS, CARD = "recipe.yaml", "model.safetensors", "README.md"
-BESIDE = ("unused.safetensors", "training_state.pt", "training.json", "report.json", "report.html")
+BESIDE = ("unused.safetensors", "training.json", "report.json", "report.html")
 """What conversion, training and evaluation may have put beside them."""
+STATE = "training_state"
+"""The folder in which training keeps what a resumed run needs."""
 LEFT_OUT = "frozen"
 """Under which name the weights' metadata says what was left out, whence it comes, and its fingerprint."""
 
@@ -145,7 +147,7 @@ def _check_replaceable(path: Path) -> None:
         raise FileExistsError(f"{path} is a file; expected a folder to write, or a new name")
     ours = (RECIPE, WEIGHTS, CARD, *BESIDE)
     there = sorted(entry.name for entry in path.iterdir())
-    strange = [name for name in there if name not in ours or not (path / name).is_file()]
+    strange = [n for n in there if not ((path / n).is_file() if n in ours else n == STATE and (path / n).is_dir())]
     if strange:
         raise FileExistsError(f"{path} holds {strange[:8]}, which would be lost; choose another folder")
     if there and not {RECIPE, WEIGHTS} <= {*there}:

@@ -49,7 +49,8 @@ def run_of(policy: Policy, folder: Path) -> Path:
     checkpoint = policy.save_pretrained(folder / "run" / "checkpoints" / "000010")
     summary = {"update": 10, "windows": 1234, "store": str(folder / "reach_store"), "conventions": {"fps": 15}}
     (checkpoint / "training.json").write_text(json.dumps(summary))
-    (checkpoint / "training_state.pt").write_bytes(b"optimiser")
+    (checkpoint / "training_state").mkdir()
+    (checkpoint / "training_state" / "__0_0.distcp").write_bytes(b"optimiser")
     (folder / "run" / "report").mkdir()
     (folder / "run" / "report" / "report.json").write_text(json.dumps(report_of(policy)))
     return checkpoint
@@ -92,7 +93,7 @@ def test_a_private_repository_needs_the_token(hub: Loopback) -> None:
 def test_the_card_says_what_the_policy_is_and_how_well_it_does(hub: Loopback, tmp_path: Path) -> None:
     policy = Policy.from_pretrained(run_of(small_policy("seer_tabletop"), tmp_path))
     policy.push_to_hub(REPO, token=TOKEN, endpoint=hub.address)
-    assert "training_state.pt" not in hub.files(REPO)
+    assert not any("training_state" in name for name in hub.files(REPO))
     card = ModelCard(hub.files(REPO)["README.md"].decode())
     assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == ("seerkit", "robotics", "apache-2.0")
     assert card.data.model_name == "reach"

@@ -52,7 +52,7 @@ def test_nor_is_a_file(policy: Policy, tmp_path: Path) -> None:
     assert content(tmp_path) == {"mine": b"words"}
 
 
-@pytest.mark.parametrize("there", [None, [], ["training_state.pt", "training.json", "report.json"]])
+@pytest.mark.parametrize("there", [None, [], ["training_state", "training.json", "report.json"]])
 def test_a_checkpoint_and_an_empty_folder_are(there: list[str] | None, policy: Policy, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     if there is None:
@@ -60,7 +60,9 @@ def test_a_checkpoint_and_an_empty_folder_are(there: list[str] | None, policy: P
     else:
         small_policy("seer_tabletop").save_pretrained(folder)
         for name in there:
-            (folder / name).write_text("of the run")
+            file = folder / name / ".metadata" if name == "training_state" else folder / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("of the run")
     policy.save_pretrained(folder)
     assert set(content(folder)) == OURS
     assert same(policy, Policy.from_pretrained(folder))
