@@ -60,6 +60,7 @@ class Pages:
         self._stack = contextlib.ExitStack()
         self._files: dict[Path, FileIO] = {}
         self._committed: dict[Path, int] = {}
+        self._sizes: dict[Path, int] = {}
 
     def __enter__(self) -> Pages:
         with contextlib.ExitStack() as stack:
@@ -69,7 +70,8 @@ class Pages:
             for file in self._names():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self._files[file] = stack.enter_context(file.open("ab", buffering=0))
-                self._files[file].truncate(self._committed.get(file, 0))
+                self._sizes[file] = self._committed.get(file, 0)
+                self._files[file].truncate(self._sizes[file])
             stack.push(self._leave)
             self._stack = stack.pop_all()
         return self
@@ -125,12 +127,24 @@ class Pages:
         meta |= {"segments": self.segments} if self.segmented else {}
         meta |= {"frames": self.kind, "conventions": dataclasses.asdict(self.conventions)}
         write_text(self.folder / META, json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
-        self._committed = {path: file.tell() for path, file in self._files.items()}
+        self._committed = dict(self._sizes)
+
+    def place(self) -> tuple[dict[Path, int], int]:
+        """Return where the next step goes, for `cut`."""
+        return dict(self._sizes), self.steps
+
+    def cut(self, place: tuple[dict[Path, int], int]) -> None:
+        """Take back the steps written since ``place``."""
+        sizes, self.steps = place
+        for path, size in sizes.items():
+            with contextlib.suppress(OSError):  # what hinders it must not hide the error that led here
+                os.truncate(path, size)
+        self._sizes = sizes
 
     def _write_blobs(self, key: tuple[str, ...], frames: Tensor, total: int) -> int:
         file = blob_file(self.folder, key)
         blobs = [encode(frame) for frame in frames]
-        place = self._files[file].tell()
+        place = self._sizes[file]
         ends = torch.tensor([len(blob) for blob in blobs]).cumsum(0) + place
         for blob in blobs:
             self._append(file, blob)
@@ -142,7 +156,9 @@ class Pages:
         left = memoryview(content).cast("B")
         try:
             while left:
-                left = left[self._files[path].write(left) :]
+                written = self._files[path].write(left)
+                self._sizes[path] += written
+                left = left[written:]
         except OSError as error:
             raise StoreError(f"{path}: cannot be written: {error}") from error
 
@@ -191,9 +207,7 @@ class Pages:
     def _leave(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             return
-        for path in self._files:
-            with contextlib.suppress(OSError):  # what hinders it must not hide the first error
-                os.truncate(path, self._committed.get(path, 0))
+        self.cut(({path: self._committed.get(path, 0) for path in self._files}, 0))
 
 
 def describe(folder: Path, conventions: Conventions, steps: int, *, kind: FrameKind) -> None:

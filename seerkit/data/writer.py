@@ -139,7 +139,10 @@ class StoreWriter:
 
         Args:
             blocks: arrays by key, as `Source.episode` gives them, of the steps in order.
-            instruction, success, seed, task: see `Episode`.
+            instruction: the sentence the robot was given.
+            success: whether the episode ended in success.
+            seed: seed of the reset it came from.
+            task: where it was recorded.
 
         Raises:
             StoreError: as `add`; what was written of the episode is cut off.
@@ -147,13 +150,18 @@ class StoreWriter:
         if self._pages is None:
             raise StoreError("the writer is not open; use it in a with block")
         start, sums = self.steps, dict[str, int]()
-        for block in blocks:
-            length = len(next(iter(block.values()))) if block else 0
-            checked = check_arrays(self.conventions, block, length)
-            checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
-            self._pages.write(checked, sums)
-        if self.steps == start:
-            raise StoreError("an episode must have at least one step, got 0")
+        place = self._pages.place()
+        try:
+            for block in blocks:
+                length = len(next(iter(block.values()))) if block else 0
+                checked = check_arrays(self.conventions, block, length)
+                checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
+                self._pages.write(checked, sums)
+            if self.steps == start:
+                raise StoreError("an episode must have at least one step, got 0")
+        except BaseException:
+            self._pages.cut(place)
+            raise
         episode = Episode(start, self.steps - start, instruction, bool(success), seed, task, sums)
         self._pages.note(episode)
         self._newest = episode
