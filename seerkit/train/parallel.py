@@ -204,7 +204,8 @@ def _shard(objective: nn.Module, world: World) -> nn.Module:
     for block in repeated_blocks(objective):
         if any(parameter.requires_grad for parameter in block.parameters()):
             fully_shard(block, **options)
-    return fully_shard(objective, **options)
+    sharded: Any = fully_shard(objective, **options)
+    return sharded
 
 
 def whole(tensor: Tensor) -> Tensor:
