@@ -130,7 +130,7 @@ def kill_at_random(forked: list[BaseProcess], out: Path, chance: random.Random) 
     until = updates_of(out) + chance.randrange(1, 4)
     while updates_of(out) < until and all(process.is_alive() for process in forked):
         time.sleep(0.002)
-    time.sleep(chance.random() * 0.2)
+    time.sleep(chance.random() * 0.1)
     chance.shuffle(forked)
     working = all(process.is_alive() for process in forked)
     for process in forked:
@@ -231,6 +231,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
     began = time.perf_counter()
+    TRAIN["updates"] = max(TRAIN["updates"], 6 * given.kills)  # long enough to be killed so often
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = folder / "store"

@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "collect": {"data", "envs"},
     "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
 }
-GLUE = {"", "cli", "demo"}  # joins the units for the command line and may import any of them
+GLUE = {"", "__main__", "cli", "demo"}  # joins the units for the command line and may import any of them
 
 # Third-party packages that only the named units may import.
 ONLY_IN = {
