@@ -108,7 +108,7 @@ class Policy(Shareable, nn.Module):
             generator: draws the noise a sampling head starts from; torch's default generator if not given.
         """
         check_inputs(self, td)
-        out = td.copy()
+        out = _own(td)
         if self.samples and keys.under(keys.NOISE, "action") not in out.keys(include_nested=True):
             image = out[keys.under(keys.IMAGE, self.cameras[0])]
             noise = self.draw_noise(image.shape[0], image.shape[1], generator=generator)
@@ -160,7 +160,7 @@ class Policy(Shareable, nn.Module):
 
     def _supervised(self, td: TensorDictBase) -> TensorDictBase:
         """Cut what is compared to the steps that enter the losses, and count padded steps as padding."""
-        td = td.copy()
+        td = _own(td)
         present: list[Any] = [*td.keys(include_nested=True, leaves_only=True)]
         window = next(key for key in present if key[0] in (keys.IMAGE[0], keys.PIXELS[0]) and key != keys.INSTRUCTION)
         steps = self.supervised_steps(td[window].shape[1])
@@ -234,7 +234,7 @@ class Policy(Shareable, nn.Module):
 
     def encode(self, td: TensorDictBase, *, goal: bool = True) -> TensorDictBase:
         """Run pixels and encoders on a copy of ``td``; without ``goal``, only what reads pixels or states."""
-        out = td.copy()
+        out = _own(td)
         for name, stage in self.stages.items():
             if name in ("trunk", *self.heads) or (not goal and name in self.goal_stages):
                 continue
@@ -277,6 +277,11 @@ class Policy(Shareable, nn.Module):
         for name in heads:
             td = self.stages[name](td)
         return td
+
+
+def _own(td: TensorDictBase) -> TensorDictBase:
+    """Return a shallow copy in which every stage's result stays where it was made: token ids remain on the CPU."""
+    return td.copy().clear_device_()
 
 
 def build_policy(

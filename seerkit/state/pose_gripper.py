@@ -82,4 +82,5 @@ class PoseGripper(nn.Module):
         pose = (pose - self.centre) / self.scale
         if self.gripper_state == "open_closed":
             gripper = functional.one_hot((gripper[..., 0] >= 1).long(), 2).to(pose.dtype)
-        return self.project(torch.cat([self.pose(pose), self.gripper(gripper)], dim=-1))[:, :, None]
+        with torch.autocast(state.device.type, enabled=False):  # bf16 would round a metre to 4 mm
+            return self.project(torch.cat([self.pose(pose), self.gripper(gripper)], dim=-1))[:, :, None]
