@@ -12,6 +12,7 @@ from rich.console import Console
 
 from seerkit import cli_ablate, cli_hub
 from seerkit.cli_convert import convert
+from seerkit.cli_data import data
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = _with_groups(
         rich_markup_mode="rich",
     ),
     convert=convert,
+    data=data,
 )
 console = Console()
 
@@ -111,7 +113,7 @@ ablate = app.command()(cli_ablate.ablate)
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file, a checkpoint, or user/repo on the Hub")],
-    data: Annotated[Path, typer.Option(help="the store to learn from")],
+    data: Annotated[Path, typer.Option(help="the store to learn from, or data of another format")],
     out: Annotated[Path, typer.Option(help="the run's folder: checkpoints, metrics.jsonl, tensorboard")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder, bit for bit")] = False,

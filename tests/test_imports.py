@@ -78,10 +78,19 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli", "cli_ablate", "cli_convert", "cli_hub"},
+    "typer": {"cli", "cli_ablate", "cli_convert", "cli_data", "cli_hub"},
+    "h5py": {"data"},
+    "pyarrow": {"data"},
     "einops": set(),
 }
-HEAVY = {"timm", "open_clip", "torchvision", "huggingface_hub"}  # imported inside the function or class that needs them
+HEAVY = {
+    "h5py",
+    "pyarrow",
+    "timm",
+    "open_clip",
+    "torchvision",
+    "huggingface_hub",
+}  # imported inside the function or class that needs them
 LIGHT = {  # import torch, if at all, inside functions
     "",
     "_compat",
@@ -90,6 +99,7 @@ LIGHT = {  # import torch, if at all, inside functions
     "cli",
     "cli_ablate",
     "cli_convert",
+    "cli_data",
     "cli_hub",
     "cli_init",
     "show",

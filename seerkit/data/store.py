@@ -2,8 +2,9 @@
 
 ```
 store/
-  store.json             format, counts, conventions
-  episodes.jsonl         one line per episode: start, length, instruction, success, seed, task
+  store.json             format, counts, conventions; written last, so what it does not count does not exist
+  episodes.jsonl         one line per episode: start, length, instruction, success, seed, task, checksums
+  segments.jsonl         one line per span with a sentence of its own, if sentences do not belong to whole episodes
   steps/                 what `TensorDict.load_memmap(store / "steps")` reads: all steps of all episodes, end to end
     observation/image/<camera>.memmap    uint8   (N, 3, H, W), the camera's own size
     observation/depth/<camera>.memmap    uint16  (N, 1, H, W), millimetres, 0 = nothing measured; if recorded
@@ -11,156 +12,111 @@ store/
     action.memmap                        float32 (N, A)
     is_init.memmap                       bool    (N, 1)
 ```
-Opening reads no frame; a window is one contiguous copy per camera.
+The small-disk variant (``frames="jpeg"``) keeps ``<camera>.jpeg`` (all pictures, one after another) and
+``<camera>.ends.memmap`` (int64 ``(N,)``, where each ends) instead of a camera's array. Opening reads no frame; a window
+is one contiguous copy per camera.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from seerkit import keys
+from seerkit.data.conventions import Conventions
+from seerkit.data.jpeg import JpegRows
+from seerkit.data.rows import Rows
+from seerkit.data.source import Episode, Segment, Source, StoreError
 
 FORMAT = "seerkit-store"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 META = "store.json"
 TABLE = "episodes.jsonl"
+SEGMENTS = "segments.jsonl"
 STEPS = "steps"
 
-
-class StoreError(RuntimeError):
-    """A store that is missing, truncated or inconsistent, or data that does not fit into one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Conventions:
-    """Say what the numbers in a store mean; two stores can be merged only when these are equal.
-
-    Args:
-        cameras: each camera's frame as ``(channels, height, width)``.
-        state: name and unit of each state entry.
-        action: name of each action entry.
-        action_scale: metres and radians that an arm entry of 1 stands for.
-        gripper: which sign opens the gripper.
-        frame_rate: steps per second.
-        depth: whether every camera also measured depth, at the size of its frames.
-    """
-
-    cameras: Mapping[str, tuple[int, int, int]]
-    state: tuple[str, ...] = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]", "gripper")
-    action: tuple[str, ...] = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
-    action_scale: tuple[float, float] = (0.02, 0.05)
-    gripper: str = "+1 open, -1 closed"
-    frame_rate: float = 15.0
-    depth: bool = False
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> Conventions:
-        """Rebuild conventions from their JSON form (lists become tuples)."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        values["cameras"] = {name: tuple(size) for name, size in fields["cameras"].items()}
-        return cls(**values)
-
-    def arrays(self) -> dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]]:
-        """Return dtype and shape of one step for every array of the store."""
-        arrays: dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]] = {
-            keys.under(keys.IMAGE, name): (torch.uint8, tuple(size)) for name, size in self.cameras.items()
-        }
-        if self.depth:
-            for name, size in self.cameras.items():
-                arrays[keys.under(keys.DEPTH, name)] = (torch.uint16, (1, *size[1:]))
-        arrays[keys.STATE] = (torch.float32, (len(self.state),))
-        arrays[keys.ACTION,] = (torch.float32, (len(self.action),))
-        arrays[keys.IS_INIT,] = (torch.bool, (1,))
-        return arrays
+FrameKind = Literal["raw", "jpeg"]
+FRAME_KINDS: tuple[FrameKind, ...] = ("raw", "jpeg")
+Line = TypeVar("Line", Episode, Segment)
 
 
-@dataclasses.dataclass(frozen=True)
-class Episode:
-    """Locate one episode in the arrays and say what it shows.
-
-    Args:
-        start: row of its first step.
-        length: number of steps.
-        instruction: the sentence the robot was given.
-        success: whether the episode ended in success (one cut short by a change of goal did not).
-        seed: seed of the reset it came from; episodes with one seed share their layout.
-        task: where it was recorded, for example a gymnasium id.
-    """
-
-    start: int
-    length: int
-    instruction: str
-    success: bool = True
-    seed: int | None = None
-    task: str = ""
-
-
-class Store:
+class Store(Source):
     """Open a store and map its arrays into memory; changes to the tensors never reach the disk.
 
     Attributes:
-        conventions: what the numbers mean.
-        episodes: the table, in the order of the arrays.
-        frames: uint8 ``(N, 3, H, W)`` per camera.
-        depth: uint16 ``(N, 1, H, W)`` millimetres per camera; empty if none was recorded.
+        kind: ``"raw"`` or ``"jpeg"``: how frames are kept.
+        frames: uint8 ``(N, 3, H, W)`` per camera: tensors if raw, else `seerkit.data.jpeg.JpegRows`.
         state: float32 ``(N, S)``.
         action: float32 ``(N, A)``.
 
     Raises:
-        StoreError: the folder is not a store, or a file has another size than its table says.
+        StoreError: the folder is not a store, or a file is shorter than its table says.
     """
 
+    kind: FrameKind
+    state: Tensor
+    action: Tensor
+
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        meta = _read_meta(self.path)
-        self.conventions = Conventions.read(meta["conventions"])
-        self.episodes = _read_table(self.path / TABLE, episodes=meta["episodes"], steps=meta["steps"])
-        self._steps = int(meta["steps"])
-        arrays = {key: self._map(key, *kind) for key, kind in self.conventions.arrays().items()}
-        self.frames = {name: arrays[keys.under(keys.IMAGE, name)] for name in self.conventions.cameras}
-        self.depth = {name: arrays[keys.under(keys.DEPTH, name)] for name in self.frames if self.conventions.depth}
-        self.state = arrays[keys.STATE]
-        self.action = arrays[keys.ACTION,]
+        path = Path(path)
+        meta = read_meta(path)
+        conventions = Conventions.read(meta["conventions"])
+        arrays = _Arrays(path, steps=int(meta["steps"]), kind=meta.get("frames", "raw"))
+        mapped = {key: arrays.open(key, *kind) for key, kind in conventions.arrays().items()}
+        episodes = _read_table(path / TABLE, Episode, count=meta["episodes"])
+        if (total := sum(episode.length for episode in episodes)) != meta["steps"]:
+            raise StoreError(f"{path / TABLE}: the episodes must add up to {meta['steps']} steps, they have {total}")
+        frames = {name: mapped[keys.under(keys.IMAGE, name)] for name in conventions.cameras}
+        object.__setattr__(self, "kind", arrays.kind)
+        super().__init__(
+            path=path,
+            format="store",
+            conventions=conventions,
+            episodes=episodes,
+            segments=_read_table(path / SEGMENTS, Segment, count=meta["segments"]) if "segments" in meta else None,
+            frames=frames,
+            depth={name: mapped[keys.under(keys.DEPTH, name)] for name in frames if conventions.depth},
+            state=mapped.get(keys.STATE),
+            action=mapped.get((keys.ACTION,)),
+        )
 
-    def __len__(self) -> int:
-        return self._steps
 
-    def __repr__(self) -> str:
-        cameras = ", ".join(f"{name} {size[1]}x{size[2]}" for name, size in self.conventions.cameras.items())
-        return f"Store({str(self.path)!r}: {len(self.episodes)} episodes, {len(self)} steps, {cameras})"
+class _Arrays:
+    """Open a store's arrays."""
 
-    @property
-    def instructions(self) -> list[str]:
-        """The distinct instructions, sorted."""
-        return sorted({episode.instruction for episode in self.episodes})
+    def __init__(self, path: Path, *, steps: int, kind: str) -> None:
+        if kind not in FRAME_KINDS:
+            raise StoreError(f"{path / META}: frames must be one of {FRAME_KINDS}, got {kind!r}")
+        self.path, self.steps = path, steps
+        self.kind: FrameKind = kind
 
-    def episode(self, index: int) -> dict[tuple[str, ...], Tensor]:
-        """Return one episode's arrays as views, by key."""
-        chosen = self.episodes[index]
-        rows = slice(chosen.start, chosen.start + chosen.length)
-        views = {keys.under(keys.IMAGE, name): frames[rows] for name, frames in self.frames.items()}
-        views |= {keys.under(keys.DEPTH, name): depth[rows] for name, depth in self.depth.items()}
-        return {**views, keys.STATE: self.state[rows], (keys.ACTION,): self.action[rows]}
+    def open(self, key: tuple[str, ...], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor | Rows:
+        if self.kind == "raw" or key[:-1] != keys.IMAGE:
+            return self._map(array_file(self.path, key), dtype, shape)
+        ends = self._map(ends_file(self.path, key), torch.int64, ())
+        file, expected = blob_file(self.path, key), int(ends[-1])
+        _check_size(file, expected, f"{self.steps} pictures")
+        return JpegRows(file, ends, shape=shape)
 
-    def _map(self, key: tuple[str, ...], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        file = array_file(self.path, key)
-        expected = self._steps * math.prod(shape) * dtype.itemsize
-        given = file.stat().st_size if file.is_file() else None
-        if given != expected:
-            found = "it is missing" if given is None else f"it has {given}"
-            raise StoreError(f"{file} must have {expected} bytes ({self._steps} steps of {shape} {dtype}); {found}")
-        flat = torch.from_file(str(file), shared=False, size=self._steps * math.prod(shape), dtype=dtype)
-        return flat.view(self._steps, *shape)
+    def _map(self, file: Path, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        size = self.steps * math.prod(shape)
+        _check_size(file, size * dtype.itemsize, f"{self.steps} steps of {shape} {dtype}")
+        return torch.from_file(str(file), shared=False, size=size, dtype=dtype).view(self.steps, *shape)
+
+
+def _check_size(file: Path, expected: int, what: str) -> None:
+    """Refuse a file that is missing or too short; one that is longer is being appended to."""
+    given = file.stat().st_size if file.is_file() else None
+    if given is None or given < expected:
+        found = "it is missing" if given is None else f"it has {given}"
+        raise StoreError(f"{file} must have {expected} bytes ({what}); {found}")
 
 
 def array_file(path: Path, key: tuple[str, ...]) -> Path:
@@ -168,37 +124,50 @@ def array_file(path: Path, key: tuple[str, ...]) -> Path:
     return path.joinpath(STEPS, *key[:-1], f"{key[-1]}.memmap")
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
+def blob_file(path: Path, key: tuple[str, ...]) -> Path:
+    """Return the file that holds the pictures of ``key`` in a small-disk store."""
+    return path.joinpath(STEPS, *key[:-1], f"{key[-1]}.jpeg")
+
+
+def ends_file(path: Path, key: tuple[str, ...]) -> Path:
+    """Return the file that says where each picture of ``key`` ends in a small-disk store."""
+    return path.joinpath(STEPS, *key[:-1], f"{key[-1]}.ends.memmap")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Read and check ``store.json``.
+
+    Raises:
+        StoreError: it is missing, damaged or of another format.
+    """
     file = path / META
     if not file.is_file():
         raise StoreError(f"{path} is not a store: it has no {META}")
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise StoreError(f"{file} is not valid JSON: {error}") from error
-    if meta.get("format") != FORMAT or meta.get("version") != VERSION:
-        given = (meta.get("format"), meta.get("version"))
+    given = (meta.get("format"), meta.get("version")) if isinstance(meta, dict) else (None, None)
+    if given[0] != FORMAT or given[1] not in READABLE:
         raise StoreError(f"{file}: expected format {(FORMAT, VERSION)}, got {given}")
     missing = {"steps", "episodes", "conventions"} - meta.keys()
     if missing:
         raise StoreError(f"{file} lacks {sorted(missing)}")
+    if not isinstance(meta["steps"], int) or not isinstance(meta["episodes"], int) or meta["steps"] < 1:
+        raise StoreError(f"{file}: steps and episodes must be counts, got {meta['steps']!r} and {meta['episodes']!r}")
     return meta
 
 
-def _read_table(file: Path, *, episodes: int, steps: int) -> list[Episode]:
+def _read_table(file: Path, make: Callable[..., Line], *, count: int) -> list[Line]:
+    """Read the first ``count`` lines; those after them are being appended."""
     if not file.is_file():
-        raise StoreError(f"{file} is missing; it must list {episodes} episodes")
+        raise StoreError(f"{file} is missing; it must list {count} {make.__name__.lower()}s")
     try:
-        table = [Episode(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (json.JSONDecodeError, TypeError) as error:
-        raise StoreError(f"{file}: line is not an episode: {error}") from error
-    if len(table) != episodes:
-        raise StoreError(f"{file} must list {episodes} episodes, it lists {len(table)}")
-    expected = 0
-    for index, episode in enumerate(table):
-        if episode.start != expected or episode.length < 1:
-            raise StoreError(f"{file}: episode {index} must start at step {expected}, got {episode}")
-        expected += episode.length
-    if expected != steps:
-        raise StoreError(f"{file}: the episodes must add up to {steps} steps, they have {expected}")
+        lines = file.read_text(encoding="utf-8").splitlines()[:count]
+        table = [make(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        kind = "an episode" if make is Episode else "a segment"
+        raise StoreError(f"{file}: a line is not {kind}: {error}") from error
+    if len(table) != count:
+        raise StoreError(f"{file} must list {count} {make.__name__.lower()}s, it lists {len(table)}")
     return table

@@ -6,14 +6,13 @@ import copy
 import difflib
 from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
 import torch
 from tensordict import NonTensorStack, TensorDict
 from torch import Tensor
 
 from seerkit import keys
-from seerkit.data.sampler import permute
-from seerkit.data.store import Store, StoreError
+from seerkit.data.rows import Rows, take
+from seerkit.data.source import Episode, Segment, Source, StoreError
 
 GOALS = ("image", "state")
 """What the end of an episode can be remembered by."""
@@ -32,12 +31,12 @@ class Windows:
     was to be reached, whatever the demonstrator had in mind (Kaelbling, 1993; Andrychowicz et al., 2017).
 
     Args:
-        store: the recorded episodes.
+        store: the recorded episodes: a store, or data of another format read in place.
         steps: history length ``T``.
         chunk: actions per step ``K``.
         ahead: how many steps ahead a frame is foreseen, ``F``; 0 leaves the future out.
         cameras: which cameras; all of the store's if not given.
-        episodes: which episodes, by index; all if not given.
+        episodes: which episodes, by index, or which spans of steps; all episodes if not given.
         sentence: one instruction for every window, instead of the episodes' own (pre-training without language).
         goal: which goals to add: ``"image"``, ``"state"``.
 
@@ -48,13 +47,13 @@ class Windows:
 
     def __init__(
         self,
-        store: Store,
+        store: Source,
         *,
         steps: int,
         chunk: int,
         ahead: int,
         cameras: Collection[str] | None = None,
-        episodes: Sequence[int] | None = None,
+        episodes: Sequence[int] | Sequence[Episode | Segment] | None = None,
         sentence: str | None = None,
         goal: Collection[str] = (),
     ) -> None:
@@ -67,14 +66,16 @@ class Windows:
         self.goal = tuple(goal)
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
+        if "state" in self.goal and store.state is None:
+            raise StoreError(f"{store.path} holds no state, so none can be a goal")
         self.depth = False
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
         if not self.episodes:
             raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
-        table = [store.episodes[index] for index in self.episodes]
-        self._first = torch.tensor([episode.start for episode in table])
-        self._end = torch.tensor([episode.start + episode.length for episode in table])
-        self._instructions = [episode.instruction if sentence is None else sentence for episode in table]
+        table = [store.episodes[span] if isinstance(span, int) else span for span in self.episodes]
+        self._first = torch.tensor([span.start for span in table])
+        self._end = torch.tensor([span.end for span in table])
+        self._instructions = [span.instruction if sentence is None else sentence for span in table]
         self._short = bool((self._end - self._first < steps).any())
         count = (self._end - self._first - steps).clamp(min=0) + 1
         self._until = count.cumsum(0)
@@ -113,27 +114,38 @@ class Windows:
         before = torch.where(episode > 0, self._until[episode - 1], 0)
         start, end = self._first[episode] + index - before, self._end[episode, None]
         step = start[:, None] + torch.arange(self.steps)
-        action = step[..., None] + torch.arange(self.chunk)
         batch = TensorDict(batch_size=[len(index)])
-        batch[keys.STATE] = self.store.state[step.minimum(end - 1)]
-        batch[keys.TARGET_CHUNK] = self.store.action[action.minimum(end[..., None] - 1)]
-        batch[keys.ACTION_IS_PAD] = action >= end[..., None]
+        if self.store.state is not None:
+            batch[keys.STATE] = take(self.store.state, step.minimum(end - 1))
+        if self.store.action is not None:
+            action = step[..., None] + torch.arange(self.chunk)
+            batch[keys.TARGET_CHUNK] = take(self.store.action, action.minimum(end[..., None] - 1))
+            batch[keys.ACTION_IS_PAD] = action >= end[..., None]
         if self._short:
             batch[keys.STEP_IS_PAD] = step >= end
         batch[keys.INSTRUCTION] = NonTensorStack.from_list([self._instructions[row] for row in episode.tolist()])
-        future = start[:, None] + self.steps + torch.arange(self.ahead)
-        for name in self.cameras:
-            for frames, now, later in self._seen(name):
-                batch[keys.under(now, name)] = _pick(frames, step.minimum(end - 1))
-                if self.ahead:
-                    batch[keys.under(later, name)] = _pick(frames, future.minimum(end - 1))
-            if "image" in self.goal:
-                batch[keys.under(keys.GOAL_IMAGE, name)] = _pick(self.store.frames[name], end[:, 0] - 1)
-        if "state" in self.goal:
-            batch[keys.GOAL_STATE] = self.store.state[end[:, 0] - 1]
+        self._see(batch, step, end)
         if self.ahead:
             batch[keys.FUTURE_IS_PAD] = step + self.ahead >= end
+        self._show_goals(batch, end[:, 0] - 1)
         return batch
+
+    def _see(self, batch: TensorDict, step: Tensor, end: Tensor) -> None:
+        """Add what the cameras saw, and will see."""
+        future = step[:, :1] + self.steps + torch.arange(self.ahead)
+        for name in self.cameras:
+            for frames, now, later in self._seen(name):
+                batch[keys.under(now, name)] = take(frames, step.minimum(end - 1))
+                if self.ahead:
+                    batch[keys.under(later, name)] = take(frames, future.minimum(end - 1))
+
+    def _show_goals(self, batch: TensorDict, last: Tensor) -> None:
+        """Add what the last steps look like, as far as that is a goal."""
+        if "image" in self.goal:
+            for name in self.cameras:
+                batch[keys.under(keys.GOAL_IMAGE, name)] = take(self.store.frames[name], last)
+        if "state" in self.goal and self.store.state is not None:
+            batch[keys.GOAL_STATE] = take(self.store.state, last)
 
     def in_next_episode(self, index: Tensor) -> Tensor:
         """Return for each window the first one of the episode after its own, as `episodes` lists them, round and round.
@@ -145,58 +157,14 @@ class Windows:
         episode = (torch.searchsorted(self._until, index, right=True) + 1) % len(self.episodes)
         return torch.where(episode > 0, self._until[episode - 1], 0)
 
-    def _seen(self, camera: str) -> Iterator[tuple[Tensor, tuple[str, ...], tuple[str, ...]]]:
+    def _seen(self, camera: str) -> Iterator[tuple[Tensor | Rows, tuple[str, ...], tuple[str, ...]]]:
         """Yield what a camera recorded, with the keys of the window's frames and of those after it."""
         yield self.store.frames[camera], keys.IMAGE, keys.FUTURE
         if self.depth:
             yield self.store.depth[camera], keys.DEPTH, keys.FUTURE_DEPTH
 
 
-def split_episodes(
-    store: Store, *, holdout: float, seed: int = 0, fraction: float = 1.0
-) -> tuple[list[int], list[int]]:
-    """Divide the episodes into those to train on and those held out.
-
-    Episodes of one task and reset seed show the same layout (a change of goal in mid-episode begins a new one), so they
-    always stay together.
-
-    Args:
-        store: the recorded episodes.
-        holdout: share of the layouts to hold out, 0 for none; otherwise at least one is held out and one kept.
-        seed: another seed, another choice.
-        fraction: share of the other layouts to train on, at least one. What a smaller share trains on is part of what
-            a larger one does, and the episodes held out are the same for all.
-
-    Raises:
-        StoreError: nothing would be left on one side.
-        ValueError: ``holdout`` is not in ``[0, 1)`` or ``fraction`` not in ``(0, 1]``.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must be a share in (0, 1], got {fraction}")
-    if not 0 <= holdout < 1:
-        raise ValueError(f"holdout must be a share in [0, 1), got {holdout}")
-    groups: dict[tuple[str, int], list[int]] = {}
-    for index, episode in enumerate(store.episodes):
-        layout = -1 - index if episode.seed is None else episode.seed
-        groups.setdefault((episode.task, layout), []).append(index)
-    members = list(groups.values())
-    if holdout and len(members) < 2:
-        raise StoreError(f"{store.path}: holding out episodes needs at least 2 layouts, it has {len(members)}")
-    count = min(max(1, round(holdout * len(members))), len(members) - 1) if holdout else 0
-    order = permute(torch.arange(len(members)), len(members), torch.full((len(members),), seed)).tolist()
-    kept, held = order[count:], order[:count]
-    kept = kept[: max(1, round(fraction * len(kept)))]
-    return sorted(i for group in kept for i in members[group]), sorted(i for group in held for i in members[group])
-
-
-def _pick(frames: Tensor, rows: Tensor) -> Tensor:
-    """Copy rows with numpy: unlike torch it starts no threads, which would get in the way of those that train."""
-    picked = torch.empty(*rows.shape, *frames.shape[1:], dtype=frames.dtype)
-    np.take(frames.numpy(), rows.numpy(), axis=0, out=picked.numpy(), mode="clip")
-    return picked
-
-
-def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
+def _check_cameras(store: Source, cameras: Sequence[str]) -> None:
     for name in cameras:
         if name not in store.frames:
             near = difflib.get_close_matches(name, list(store.frames), n=1)

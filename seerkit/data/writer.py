@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seerkit import keys
+from seerkit.data.conventions import Conventions
 from seerkit.data.files import fresh_folder
-from seerkit.data.store import FORMAT, META, STEPS, TABLE, VERSION, Conventions, Episode, Store, StoreError, array_file
+from seerkit.data.pages import Pages
+from seerkit.data.rows import take
+from seerkit.data.source import Episode, Segment, Source, StoreError
+from seerkit.data.store import FRAME_KINDS, FrameKind, Store
 
 Array = Tensor | np.ndarray
 
+BLOCK = 256
+"""Steps that are copied at a time."""
+
 
 class StoreWriter:
-    """Append episodes to a new store; memory does not grow with their number.
+    """Append episodes to a store; memory does not grow with their number.
 
-    Files are written in a hidden sibling folder, which gets its name when the ``with`` block ends well. After an
-    exception, or without a single episode, nothing is left.
+    A new store is written in a hidden sibling folder, which gets its name when the ``with`` block ends well. After an
+    exception, or without a single episode, nothing is left. With ``append``, episodes are added in place: what is not
+    committed (at the end of the block, or by `commit`) does not exist, for readers and after a crash alike.
 
     Args:
-        path: where the store will be; must not exist.
+        path: where the store is or will be; without ``append`` it must not exist.
         conventions: what the numbers mean; every episode must fit.
+        frames: ``"raw"``, or ``"jpeg"`` for an eighth of the disk (quality 95, 4:4:4; no longer exact).
+        segments: whether sentences belong to spans (`mark`) and not to whole episodes.
+        append: add to the store at ``path``, or begin one in place.
+
+    Raises:
+        StoreError: on entering, if ``path`` exists (without ``append``), or is another kind of store (with it).
 
     Example:
         ```python
@@ -38,25 +50,43 @@ class StoreWriter:
         ```
     """
 
-    def __init__(self, path: str | Path, conventions: Conventions) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        conventions: Conventions,
+        *,
+        frames: FrameKind = "raw",
+        segments: bool = False,
+        append: bool = False,
+    ) -> None:
+        if frames not in FRAME_KINDS:
+            raise ValueError(f"frames must be one of {FRAME_KINDS}, got {frames!r}")
         self.path = Path(path)
-        self.conventions = conventions
-        self.episodes = 0
-        self.steps = 0
+        self.conventions, self.segments, self.append = conventions, segments, append
+        self.frames: FrameKind = frames
         self._stack = contextlib.ExitStack()
-        self._files: dict[tuple[str, ...], IO[bytes]] = {}
-        self._table: IO[str] | None = None
+        self._pages: Pages | None = None
+        self._newest: Episode | None = None
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes the store has, with those not yet committed."""
+        return self._pages.episodes if self._pages else 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps the store has, with those not yet committed."""
+        return self._pages.steps if self._pages else 0
 
     def __enter__(self) -> StoreWriter:
-        if self.path.exists():
+        if self.path.exists() and not self.append:
             raise StoreError(f"{self.path} exists already; choose another name or remove it")
-        self._folder = self._stack.enter_context(fresh_folder(self.path))
-        self._stack.push(self._finish)
-        for key in self.conventions.arrays():
-            file = array_file(self._folder, key)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._files[key] = self._stack.enter_context(file.open("wb"))
-        self._table = self._stack.enter_context((self._folder / TABLE).open("w", encoding="utf-8"))
+        with contextlib.ExitStack() as stack:
+            folder = self.path if self.append else stack.enter_context(fresh_folder(self.path))
+            pages = Pages(folder, self.conventions, frames=self.frames, segments=self.segments)
+            self._pages = stack.enter_context(pages)
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -67,8 +97,8 @@ class StoreWriter:
     def add(
         self,
         images: Mapping[str, Array],
-        state: Array,
-        action: Array,
+        state: Array | None,
+        action: Array | None,
         *,
         instruction: str,
         success: bool = True,
@@ -80,69 +110,145 @@ class StoreWriter:
 
         Shape:
             images: uint8 ``(L, 3, H, W)`` per camera.
-            state: ``(L, S)``.
-            action: ``(L, A)``, what the demonstrator wanted at each step; gripper +1 open / -1 closed.
+            state: ``(L, S)``; ``None`` if the conventions have none.
+            action: ``(L, A)``, what the demonstrator wanted at each step; ``None`` if the conventions have none.
             depth: uint16 ``(L, 1, H, W)`` millimetres per camera (`seerkit.data.depth.to_millimetres`), if the
                 conventions say so.
 
         Raises:
-            StoreError: an array is missing, not finite or of another shape or type than the conventions say.
+            StoreError: an array is missing, not finite or of another shape or type than the conventions say, or the
+                disk is full.
         """
-        if self._table is None:
-            raise StoreError("the writer is not open; use it in a with block")
         arrays: dict[tuple[str, ...], Any] = {keys.under(keys.IMAGE, name): frames for name, frames in images.items()}
         arrays |= {keys.under(keys.DEPTH, name): frames for name, frames in (depth or {}).items()}
-        arrays |= {keys.STATE: state, (keys.ACTION,): action}
-        length = len(action)
-        checked = self._check(arrays, length)
-        checked[keys.IS_INIT,] = torch.arange(length)[:, None] == 0
-        for key, array in checked.items():
-            self._files[key].write(array.contiguous().numpy().data)
-        episode = Episode(self.steps, length, instruction, bool(success), seed, task)
-        self._table.write(json.dumps(dataclasses.asdict(episode), ensure_ascii=False) + "\n")
-        self.episodes += 1
-        self.steps += length
+        arrays |= {} if state is None else {keys.STATE: state}
+        arrays |= {} if action is None else {(keys.ACTION,): action}
+        about = {"instruction": instruction, "success": success, "seed": seed, "task": task}
+        return self.add_blocks([arrays], **about)
+
+    def add_blocks(
+        self,
+        blocks: Iterable[Mapping[tuple[str, ...], Array]],
+        *,
+        instruction: str,
+        success: bool = True,
+        seed: int | None = None,
+        task: str = "",
+    ) -> Episode:
+        """Append one episode that is too long for memory, block by block.
+
+        Args:
+            blocks: arrays by key, as `Source.episode` gives them, of the steps in order.
+            instruction: the sentence the robot was given.
+            success: whether the episode ended in success.
+            seed: seed of the reset it came from.
+            task: where it was recorded.
+
+        Raises:
+            StoreError: as `add`; what was written of the episode is cut off.
+        """
+        if self._pages is None:
+            raise StoreError("the writer is not open; use it in a with block")
+        start, sums = self.steps, dict[str, int]()
+        place = self._pages.place()
+        try:
+            for block in blocks:
+                length = len(next(iter(block.values()))) if block else 0
+                checked = check_arrays(self.conventions, block, length)
+                checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
+                self._pages.write(checked, sums)
+            if self.steps == start:
+                raise StoreError("an episode must have at least one step, got 0")
+        except BaseException:
+            self._pages.cut(place)
+            raise
+        episode = Episode(start, self.steps - start, instruction, bool(success), seed, task, sums)
+        self._pages.note(episode)
+        self._newest = episode
         return episode
 
-    def _check(self, arrays: Mapping[tuple[str, ...], Array], length: int) -> dict[tuple[str, ...], Tensor]:
-        kinds = self.conventions.arrays()
-        expected = sorted(key for key in kinds if key != (keys.IS_INIT,))
-        if sorted(arrays) != expected:
-            raise StoreError(f"an episode must have the arrays {expected}, got {sorted(arrays)}")
-        if length < 1:
-            raise StoreError("an episode must have at least one step, got 0")
-        checked = {}
-        for key, array in arrays.items():
-            dtype, shape = kinds[key]
-            tensor = torch.as_tensor(array)
-            if tensor.is_floating_point() and dtype == torch.float32:
-                tensor = tensor.float()
-            if tensor.shape != (length, *shape) or tensor.dtype != dtype:
-                given = f"{tuple(tensor.shape)} {tensor.dtype}"
-                raise StoreError(f"{key} must be {(length, *shape)} {dtype}, got {given}")
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                row = int((~tensor.isfinite()).any(-1).nonzero()[0])
-                raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
-            checked[key] = tensor
-        return checked
+    def mark(self, start: int, length: int, instruction: str, *, task: str = "") -> Segment:
+        """Give a span of the newest episode a sentence.
+
+        Args:
+            start: its first step, counted from the episode's beginning.
+            length: number of steps.
+            instruction: the sentence.
+            task: the name of what is done.
+
+        Raises:
+            StoreError: the writer was opened without ``segments``, or the span does not lie inside the episode.
+        """
+        if self._pages is None or self._newest is None or not self.segments:
+            raise StoreError("mark needs a writer opened with segments=True, and an episode")
+        if start < 0 or length < 1 or start + length > self._newest.length:
+            raise StoreError(f"a segment must lie in 0 .. {self._newest.length}, got {start} .. {start + length}")
+        segment = Segment(self._newest.start + start, length, instruction, self.episodes - 1, task)
+        self._pages.note(segment)
+        return segment
+
+    def commit(self) -> None:
+        """Make what was added so far part of the store, for good (only when appending)."""
+        if self._pages is not None and self.append:
+            self._pages.commit()
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is not None or self._pages is None:
             return
         if not self.episodes:
             raise StoreError(f"{self.path}: no episode was added, so there is nothing to store")
-        conventions = dataclasses.asdict(self.conventions)
-        meta = {"format": FORMAT, "version": VERSION, "steps": self.steps, "episodes": self.episodes}
-        text = json.dumps({**meta, "conventions": conventions}, indent=1, ensure_ascii=False)
-        (self._folder / META).write_text(text + "\n", encoding="utf-8")
-        _describe(self._folder / STEPS, self.conventions, self.steps)
+        self._pages.commit()
+
+
+def check_arrays(
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int
+) -> dict[tuple[str, ...], Tensor]:
+    """Make sure that an episode's arrays are what its conventions say, and return them as tensors.
+
+    Raises:
+        StoreError: one is missing, not finite or of another shape or type.
+    """
+    kinds = conventions.arrays()
+    expected = sorted(key for key in kinds if key != (keys.IS_INIT,))
+    if sorted(arrays) != expected:
+        raise StoreError(f"an episode must have the arrays {expected}, got {sorted(arrays)}")
+    if length < 1:
+        raise StoreError("an episode must have at least one step, got 0")
+    checked = {}
+    for key, array in arrays.items():
+        dtype, shape = kinds[key]
+        tensor = torch.as_tensor(array)
+        if tensor.is_floating_point() and dtype == torch.float32:
+            tensor = tensor.float()
+        if tensor.shape != (length, *shape) or tensor.dtype != dtype:
+            given = f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise StoreError(f"{key} must be {(length, *shape)} {dtype}, got {given}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            row = int((~tensor.isfinite()).any(-1).nonzero()[0])
+            raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
+        checked[key] = tensor
+    return checked
+
+
+def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
+    """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time."""
+    facts = source.episodes[index]
+    about = {name: getattr(facts, name) for name in ("instruction", "success", "seed", "task")}
+    rows = torch.arange(facts.start, facts.end).split(BLOCK)
+    arrays = source.arrays()
+    blocks = ({key: take(array, part) for key, array in arrays.items()} for part in rows)
+    episode = writer.add_blocks(blocks, **about)
+    for segment in source.segments or ():
+        if segment.episode == index:
+            writer.mark(segment.start - facts.start, segment.length, segment.instruction, task=segment.task)
+    return episode
 
 
 def merge(stores: Sequence[Store], out: str | Path, *, order: Sequence[tuple[int, int]] | None = None) -> Store:
     """Copy the episodes of several stores into a new one.
 
     Args:
-        stores: what to join; their conventions must be equal.
+        stores: what to join; their conventions must be equal, and all of them or none have segments.
         out: where the new store will be; must not exist.
         order: which episodes, in which order, as ``(store, episode)``; all of them, store by store, if not given.
 
@@ -151,32 +257,16 @@ def merge(stores: Sequence[Store], out: str | Path, *, order: Sequence[tuple[int
     """
     if not stores:
         raise StoreError("merge needs at least one store, got none")
+    first = stores[0]
     for other in stores[1:]:
-        if other.conventions != stores[0].conventions:
-            raise StoreError(f"{other.path} has {other.conventions}, {stores[0].path} has {stores[0].conventions}")
+        if other.conventions != first.conventions:
+            raise StoreError(f"{other.path} has {other.conventions}, {first.path} has {first.conventions}")
+        if (other.segments is None) != (first.segments is None) or other.kind != first.kind:
+            raise StoreError(f"{other.path} and {first.path} must both have segments, and both keep raw frames or JPEG")
     if order is None:
         order = [(place, index) for place, store in enumerate(stores) for index in range(len(store.episodes))]
-    with StoreWriter(out, stores[0].conventions) as writer:
+    kind, spans = first.kind, first.segments is not None
+    with StoreWriter(out, first.conventions, frames=kind, segments=spans) as writer:
         for place, index in order:
-            store = stores[place]
-            arrays = store.episode(index)
-            images = {name: arrays[keys.under(keys.IMAGE, name)] for name in store.frames}
-            depth = {name: arrays[keys.under(keys.DEPTH, name)] for name in store.depth}
-            facts = dataclasses.asdict(store.episodes[index])
-            about = {name: facts[name] for name in ("instruction", "success", "seed", "task")}
-            writer.add(images, arrays[keys.STATE], arrays[keys.ACTION,], depth=depth, **about)
+            copy_episode(writer, stores[place], index)
     return Store(out)
-
-
-def _describe(folder: Path, conventions: Conventions, steps: int) -> None:
-    """Write the ``meta.json`` files by which `TensorDict.load_memmap` finds the arrays below ``folder``."""
-    entries: dict[Path, dict[str, Any]] = {}
-    for key, (dtype, shape) in conventions.arrays().items():
-        leaf = {"device": "cpu", "shape": [steps, *shape], "dtype": str(dtype), "is_nested": False}
-        entries.setdefault(folder.joinpath(*key[:-1]), {})[key[-1]] = leaf
-        for depth in range(len(key) - 1):
-            entries.setdefault(folder.joinpath(*key[:depth]), {})[key[depth]] = {"type": "TensorDict"}
-    kind = "<class 'tensordict._td.TensorDict'>"
-    for place, entry in entries.items():
-        text = json.dumps({**entry, "shape": [steps], "device": "cpu", "_type": kind})
-        (place / "meta.json").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,23 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from seerkit.data.formats import open_source
 from seerkit.data.sampler import Sampler
-from seerkit.data.store import Store, StoreError
-from seerkit.data.windows import Windows, split_episodes
-from seerkit.recipe import foresight_ahead, foresight_target
+from seerkit.data.source import Source
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.prefetch import Prefetch
 from seerkit.train.settings import Settings
 from seerkit.train.trainer import Trainer, TrainingError
 from seerkit.train.validate import Validation
+from seerkit.train.windows import training_windows
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
-
-
-ANNOTATION = "annotation"
-"""A recipe's ``data.language`` if every episode keeps its own instruction; any other text is said to all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Result:
 
 def train(
     policy: Policy | nn.Module,
-    store: Store | str | Path,
+    store: Source | str | Path,
     out: str | Path,
     *,
     settings: Settings | None = None,
@@ -67,7 +63,7 @@ def train(
 
     Args:
         policy: what to train; changed in place. Ends with the trained weights, averaged if the settings ask for it.
-        store: recorded episodes, or where they are.
+        store: recorded episodes, or where they are (a store, or a folder of another format that is read in place).
         out: the run's folder: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``.
         settings: hyper-parameters; the policy's own recipe decides if not given.
         resume: continue the run in ``out``; without it, ``out`` must not hold checkpoints.
@@ -79,10 +75,10 @@ def train(
             checkpoint from which nothing was carried over.
         StoreError: the store does not hold what the policy needs.
     """
-    store = store if isinstance(store, Store) else Store(store)
+    store = store if isinstance(store, Source) else open_source(store)
     config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     settings = settings or Settings.read(config["train"])
-    run = _Run(policy, store, config, settings=settings, out=Path(out), device=_device(device))
+    run = _Run(policy, store, settings=settings, out=Path(out), device=_device(device))
     run.begin(resume=resume)
     done, total = run.trainer.done, run.trainer.total
     with (
@@ -100,20 +96,13 @@ class _Run:
     def __init__(
         self,
         policy: Policy | nn.Module,
-        store: Store,
-        config: dict[str, Any],
+        store: Source,
         *,
         settings: Settings,
         out: Path,
         device: torch.device,
     ) -> None:
-        data = config.get("data") or {}
-        sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
-        fraction = data.get("fraction", 1.0)
-        kept, held = split_episodes(store, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
-        cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
-        cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
-        self.windows = _deep(Windows(store, **cut, episodes=kept), config)
+        self.windows, held, sentences = training_windows(policy, store, settings)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
@@ -121,10 +110,9 @@ class _Run:
         self.trainer = Trainer(policy, settings, total=total, warmup=warmup, device=device)
         self.checkpoints = Checkpoints(out, keep=settings.keep)
         self.validation = None
-        if held:
-            windows = _deep(Windows(store, **cut, episodes=held), config)
-            limit, texts = settings.validation_windows, store.instructions if sentence is None else [sentence]
-            self.validation = Validation(windows, limit=limit, batch_size=micro, device=device, instructions=texts)
+        if held is not None:
+            limit = settings.validation_windows
+            self.validation = Validation(held, limit=limit, batch_size=micro, device=device, instructions=sentences)
         self.best = math.inf
         self.metrics: dict[str, float] = {}
         self._sums: list[dict[str, Tensor]] = []
@@ -258,18 +246,6 @@ class _StopRequest:
         signal.signal(number, self._before[number])
 
 
-def _deep(windows: Windows, config: dict[str, Any]) -> Windows:
-    """Let windows give depth if the recipe learns from it, and make sure that the store has it."""
-    if foresight_target(config) != "depth":
-        return windows
-    if not windows.store.conventions.depth:
-        raise StoreError(
-            f"recipe {config['meta']['name']!r} foresees depth, but the store {windows.store.path} holds none; record "
-            "one with `seerkit collect ... --depth`, or choose another foresight"
-        )
-    return windows.with_depth()
-
-
 def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
     group = []
     for batch in batches:
@@ -277,12 +253,6 @@ def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
         if len(group) == size:
             yield group
             group = []
-
-
-def _goals(policy: Policy | nn.Module) -> list[str]:
-    """Return which goals the policy reads beside its instruction."""
-    read: Sequence[Any] = getattr(policy, "inputs", ())
-    return sorted({key[1] for key in read if key[0] == "goal"})
 
 
 def _device(wanted: str | torch.device | None) -> torch.device:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seerkit.data.store import Conventions, Store
+from seerkit.data.conventions import Conventions
+from seerkit.data.store import Store
 from seerkit.data.writer import StoreWriter
 
 LENGTHS = (9, 3, 6, 1)

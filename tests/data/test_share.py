@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from seerkit import keys
+from seerkit.data.split import split_episodes
 from seerkit.data.store import Conventions, Store
-from seerkit.data.windows import Windows, split_episodes
+from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)

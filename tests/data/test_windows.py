@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from seerkit import keys
+from seerkit.data.split import split_episodes
 from seerkit.data.store import Store, StoreError
-from seerkit.data.windows import Windows, split_episodes
+from seerkit.data.windows import Windows
 
 
 @pytest.mark.parametrize(("steps", "chunk", "ahead"), [(4, 3, 3), (1, 1, 0), (1, 5, 2), (7, 2, 1)])

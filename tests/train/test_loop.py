@@ -149,7 +149,7 @@ def test_data_the_policy_cannot_use_is_named(store: Store, tmp_path: Path) -> No
     policy.recipe.config["cameras"] = ["wrist"]
     with pytest.raises(StoreError, match=r"cameras \['primary'\], not 'wrist'"):
         toy.run(store, tmp_path, policy)
-    with pytest.raises(StoreError, match="not a store"):
+    with pytest.raises(StoreError, match="no known format"):
         toy.run(tmp_path, tmp_path / "out", toy.ToyPolicy())
 
 

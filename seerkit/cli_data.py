@@ -1,0 +1,126 @@
+"""The commands `seerkit data ...`: look at recorded episodes, check, join, divide and convert them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from seerkit.data.convert import Progress
+
+data = typer.Typer(help="Look at recorded episodes, check, join, divide and convert them.", no_args_is_help=True)
+console = Console()
+
+PathArg = Annotated[Path, typer.Argument(help="a store, or data of another format", show_default=False)]
+Format = Annotated[str | None, typer.Option(help="the format, if the files do not tell", show_default=False)]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help="name=value for the format's reader", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="where the result goes; must not exist")]
+
+
+@data.command()
+def info(path: PathArg, format: Format = None, option: Options = None) -> None:
+    """Show what is recorded: episodes, sentences, cameras, conventions, size."""
+    from seerkit.data.formats import open_source
+    from seerkit.data.overview import overview
+
+    text = overview(open_source(path, format=format, **_options(option)))
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@data.command()
+def check(path: PathArg, format: Format = None, option: Options = None) -> None:
+    """Read every step and say what is damaged; exit code 1 if anything is."""
+    from seerkit.data.check import check as look
+    from seerkit.data.formats import open_source
+
+    source = open_source(path, format=format, **_options(option))
+    found = 0
+    with _bar("episodes") as told:
+        for finding in look(source, progress=told):
+            found += 1
+            where = f"episode {finding.episode} {finding.array}".rstrip()
+            console.print(f"[red]{where}[/]: ", end="")
+            console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+    if found:
+        console.print(f"{found} of {len(source.episodes)} episodes' arrays are damaged")
+        raise typer.Exit(1)
+    console.print(f"[green]ok[/]  {len(source.episodes)} episodes, {len(source)} steps")
+
+
+@data.command()
+def convert(
+    path: PathArg,
+    out: Out,
+    format: Format = None,
+    option: Options = None,
+    frames: Annotated[str, typer.Option(help="raw, or jpeg for an eighth of the disk")] = "raw",
+) -> None:
+    """Copy data of any format into a store; a second call goes on where the first was interrupted."""
+    from seerkit.data.convert import convert as copy
+    from seerkit.data.formats import open_source
+
+    source = open_source(path, format=format, **_options(option))
+    console.print(f"{source!r}", highlight=False, soft_wrap=True)
+    with _bar("steps") as told:
+        store = copy(source, out, frames=frames, progress=told)  # pyright: ignore[reportArgumentType]
+    console.print(f"wrote {store!r}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="stores with equal conventions", show_default=False)], out: Out
+) -> None:
+    """Join stores into a new one."""
+    from seerkit.data.store import Store
+    from seerkit.data.writer import merge as join
+
+    console.print(f"wrote {join([Store(path) for path in stores], out)!r}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def split(
+    store: Annotated[Path, typer.Argument(help="a store", show_default=False)],
+    out: Annotated[Path, typer.Option(help="two stores appear here: train and held-out")],
+    holdout: Annotated[float, typer.Option(help="share of the layouts held out")] = 0.1,
+    seed: Annotated[int, typer.Option(help="another seed, another choice")] = 0,
+) -> None:
+    """Divide a store in two, so that no layout is in both."""
+    from seerkit.data.split import split_episodes
+    from seerkit.data.store import Store
+    from seerkit.data.writer import merge as join
+
+    whole = Store(store)
+    train, held = split_episodes(whole, holdout=holdout, seed=seed)
+    for name, episodes in (("train", train), ("held-out", held)):
+        part = join([whole], out / name, order=[(0, index) for index in episodes])
+        console.print(f"wrote {part!r}", highlight=False, soft_wrap=True)
+
+
+def _options(given: list[str] | None) -> dict[str, Any]:
+    """Turn ``name=value`` into keyword arguments; values are YAML (numbers, lists, null)."""
+    import yaml
+
+    options = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--option must be name=value, got {text!r}")
+        options[name] = yaml.safe_load(value)
+    return options
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

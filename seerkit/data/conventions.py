@@ -1,0 +1,120 @@
+"""What the numbers of a data set mean, and whether a recipe means the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seerkit import keys
+
+POSE = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]")
+AXIS_ANGLE = ("x [m]", "y [m]", "z [m]", "ax [rad]", "ay [rad]", "az [rad]")
+STATES: dict[str, tuple[str, ...]] = {
+    "pose_gripper": (*POSE, "gripper"),
+    "pose_fingers": (*POSE, "left finger [m]", "right finger [m]"),
+    "axis_angle_fingers": (*AXIS_ANGLE, "left finger [m]", "right finger [m], negative"),
+    "none": (),
+}
+"""Name and unit of every number of a state, by the name a recipe gives it. Euler angles are extrinsic xyz.
+
+``axis_angle_fingers`` is what LIBERO records: a rotation vector, and fingers whose joints move in opposite directions.
+"""
+
+ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
+OPEN_IS_PLUS = "+1 open, -1 closed"
+OPEN_IS_MINUS = "-1 open, +1 closed"
+
+
+class ConventionError(ValueError):
+    """A data set whose numbers mean something else than the recipe expects."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """Say what the numbers in a store mean; two stores can be merged only when these are equal.
+
+    Args:
+        cameras: each camera's frame as ``(channels, height, width)``.
+        state: name and unit of each state entry; empty if none was recorded.
+        action: name of each action entry; empty if none was recorded (plain video).
+        action_scale: metres and radians that an arm entry of 1 stands for.
+        gripper: which sign of the action opens the gripper.
+        frame_rate: steps per second.
+        depth: whether every camera also measured depth, at the size of its frames.
+    """
+
+    cameras: Mapping[str, tuple[int, int, int]]
+    state: tuple[str, ...] = STATES["pose_gripper"]
+    action: tuple[str, ...] = ACTION
+    action_scale: tuple[float, float] = (0.02, 0.05)
+    gripper: str = OPEN_IS_PLUS
+    frame_rate: float = 15.0
+    depth: bool = False
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Conventions:
+        """Rebuild conventions from their JSON form (lists become tuples)."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        values["cameras"] = {name: tuple(size) for name, size in fields["cameras"].items()}
+        return cls(**values)
+
+    def arrays(self) -> dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]]:
+        """Return dtype and shape of one step for every array of the store."""
+        arrays: dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]] = {
+            keys.under(keys.IMAGE, name): (torch.uint8, tuple(size)) for name, size in self.cameras.items()
+        }
+        if self.depth:
+            for name, size in self.cameras.items():
+                arrays[keys.under(keys.DEPTH, name)] = (torch.uint16, (1, *size[1:]))
+        if self.state:
+            arrays[keys.STATE] = (torch.float32, (len(self.state),))
+        if self.action:
+            arrays[keys.ACTION,] = (torch.float32, (len(self.action),))
+        arrays[keys.IS_INIT,] = (torch.bool, (1,))
+        return arrays
+
+
+DECLARED = ("state", "fps", "action_scale", "gripper")
+"""Entries of a recipe's ``data`` section that a data set must agree with; null agrees with everything."""
+
+
+def check_conventions(data: Mapping[str, Any], conventions: Conventions, *, where: str) -> None:
+    """Make sure that a data set means what a recipe expects.
+
+    Args:
+        data: the recipe's ``data`` section.
+        conventions: of the data set.
+        where: the data set's path, for the error.
+
+    Raises:
+        ConventionError: something differs; both sides are printed, and what to do.
+    """
+    names = {entries: name for name, entries in STATES.items()}
+    given: dict[str, Any] = {
+        "state": names.get(conventions.state, ", ".join(conventions.state)),
+        "fps": float(conventions.frame_rate),
+        "action_scale": list(conventions.action_scale) if conventions.action else None,
+        "gripper": conventions.gripper if conventions.action else None,
+    }
+    lines = []
+    for name in DECLARED:
+        expected = data.get(name)
+        if expected is None or given[name] is None:
+            continue
+        if name == "fps":
+            expected = float(expected)
+        elif name == "action_scale":
+            expected = [float(value) for value in expected]
+        if expected != given[name]:
+            lines.append(f"  data.{name}: the recipe expects {expected!r}, the data has {given[name]!r}")
+    if lines:
+        raise ConventionError(
+            f"{where} does not mean what the recipe expects:\n"
+            + "\n".join(lines)
+            + "\nuse data of the other kind; or, if you mean it, tell the recipe: data.<name>=<what the data has>"
+        )

@@ -1,0 +1,75 @@
+"""The windows a recipe is trained on: which spans of which data, cut how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from seerkit.data.conventions import check_conventions
+from seerkit.data.source import Source, StoreError
+from seerkit.data.split import spans, split_spans
+from seerkit.data.windows import Windows
+from seerkit.recipe import foresight_ahead, foresight_target
+from seerkit.train.settings import Settings
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+
+ANNOTATION = "annotation"
+"""A recipe's ``data.language`` if every span keeps its own sentence; any other text is said to all of them."""
+
+
+def training_windows(
+    policy: Policy | nn.Module, source: Source, settings: Settings
+) -> tuple[Windows, Windows | None, list[str]]:
+    """Cut a data set into the windows a policy's recipe asks for.
+
+    Args:
+        policy: what is to be trained.
+        source: recorded episodes.
+        settings: the hold-out and the seed are read.
+
+    Returns:
+        The windows to train on, those held out (``None`` without a hold-out), and the sentences of the whole data set.
+
+    Raises:
+        StoreError: the data lacks what the recipe needs.
+        ConventionError: its numbers mean something else.
+    """
+    config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
+    data = config.get("data") or {}
+    check_conventions(data, source.conventions, where=str(source.path))
+    if not source.in_place:
+        raise StoreError(
+            f"{source.path} ({source.format}) is too slow to train from in place; convert it once: "
+            f"seerkit data convert {source.path} --out STORE"
+        )
+    chosen = spans(source, data.get("segments") or "labelled")
+    fraction = data.get("fraction") or 1.0
+    kept, held = split_spans(source, chosen, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
+    sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
+    cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+    cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
+    windows = _deep(Windows(source, **cut, episodes=kept), config)
+    aside = _deep(Windows(source, **cut, episodes=held), config) if held else None
+    return windows, aside, source.instructions if sentence is None else [sentence]
+
+
+def _deep(windows: Windows, config: Mapping[str, Any]) -> Windows:
+    """Let windows give depth if the recipe learns from it, and make sure that the data has it."""
+    if foresight_target(config) != "depth":
+        return windows
+    if not windows.store.conventions.depth:
+        raise StoreError(
+            f"recipe {config['meta']['name']!r} foresees depth, but the store {windows.store.path} holds none; record "
+            "one with `seerkit collect ... --depth`, or choose another foresight"
+        )
+    return windows.with_depth()
+
+
+def _goals(policy: Policy | nn.Module) -> list[str]:
+    """Return which goals the policy reads beside its instruction."""
+    read: Sequence[Any] = getattr(policy, "inputs", ())
+    return sorted({key[1] for key in read if key[0] == "goal"})
