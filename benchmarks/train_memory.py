@@ -19,6 +19,7 @@ from measure import arguments, report, rounded
 from official import OfficialSchedule, build, our_loss, prepared_batch, without_dropout
 from tensordict import TensorDict
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from seerkit import Policy
@@ -30,17 +31,17 @@ MIB = 2**20
 def saved(loss: Callable[[], Tensor], policy: Policy) -> float:
     """Return the MiB that a forward pass keeps for the backward pass."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*policy.parameters(), *policy.buffers())}
-    kept: dict[int, torch.UntypedStorage] = {}
+    kept: dict[int, tuple[StorageWeakRef, int]] = {}
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
-        return tensor
+        if storage.data_ptr() not in own:  # a weak reference: identity is kept, memory is not
+            reference = StorageWeakRef(storage)
+            kept[reference.cdata] = reference, storage.nbytes()
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda _: torch.empty(0)):
         loss()
-    return sum(storage.nbytes() for storage in kept.values()) / MIB
+    return sum(size for _, size in kept.values()) / MIB
 
 
 def per_window(policy: Policy, loss: Callable[[TensorDict], Tensor]) -> float:

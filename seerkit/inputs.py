@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
 
 
-def check_inputs(policy: Policy, td: TensorDictBase) -> None:
+def check_inputs(policy: Policy, td: TensorDictBase, *, longer: bool = False) -> None:
     """Check what a forward pass reads.
+
+    Args:
+        policy: says what it reads.
+        td: the batch.
+        longer: whether rows may be longer than the policy's history.
 
     Raises:
         KeyError: if a key is missing; names it, what is there, and the nearest.
@@ -36,7 +41,7 @@ def check_inputs(policy: Policy, td: TensorDictBase) -> None:
         steps.add(state.shape[1])
     for key in policy.inputs:
         _check_goal(td, key)
-    if len(steps) > 1 or max(steps) > policy.steps:
+    if len(steps) > 1 or (max(steps) > policy.steps and not longer):
         raise ValueError(f"expected one history of 1..{policy.steps} steps for every input, got {sorted(steps)}")
 
 

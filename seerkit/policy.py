@@ -18,6 +18,7 @@ from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
 from seerkit.recipe import Recipe, RecipeError, build, load_recipe
+from seerkit.trajectory import cut_windows, length
 from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class Policy(Shareable, nn.Module):
     def loss(self, td: TensorDictBase) -> TensorDict:
         """Return the weighted terms ``loss_<name>`` of a batch of windows; their sum is what training minimises.
 
+        A row longer than the policy's history stands for all windows it contains: its frames are encoded once, and
+        the terms are those of the windows one by one (if augmentation draws the same for a frame in all of them).
+
         Raises:
             KeyError: if the batch lacks a key.
             ValueError: if a shape or a type is not what the recipe says.
@@ -150,9 +154,12 @@ class Policy(Shareable, nn.Module):
             KeyError: if the batch lacks a key.
             ValueError: if a shape or a type is not what the recipe says.
         """
-        check_inputs(self, td)
+        check_inputs(self, td, longer=True)
         check_targets(self, td)
-        return self._supervised(self._graphs["train"](self._supervised(td)))
+        td = _own(td)
+        for name, stage in self.training_stages.items():
+            td = stage(self._supervised(td) if name == "trunk" else td)
+        return td
 
     def supervise(self, out: TensorDictBase) -> TensorDict:
         """Evaluate the weighted terms on predictions and targets that are already there."""
@@ -160,10 +167,9 @@ class Policy(Shareable, nn.Module):
 
     def _supervised(self, td: TensorDictBase) -> TensorDictBase:
         """Cut what is compared to the steps that enter the losses, and count padded steps as padding."""
-        td = _own(td)
+        td = _own(td) if length(td) <= self.steps else cut_windows(td, steps=self.steps)
+        steps = self.supervised_steps(length(td))
         present: list[Any] = [*td.keys(include_nested=True, leaves_only=True)]
-        window = next(key for key in present if key[0] in (keys.IMAGE[0], keys.PIXELS[0]) and key != keys.INSTRUCTION)
-        steps = self.supervised_steps(td[window].shape[1])
         for key in present:
             if key[0] == "target" or key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD):
                 td[key] = td[key][:, :steps]

@@ -105,7 +105,7 @@ class _Run:
         self.windows, held, sentences = training_windows(policy, store, settings)
         self.settings, self.store, self.out = settings, store, out
         micro = settings.micro_batch or settings.batch_size
-        self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
+        self.sampler = Sampler(size=len(self.windows), batch_size=settings.rows(micro), seed=settings.seed)
         total, warmup = settings.length(len(self.windows))
         self.trainer = Trainer(policy, settings, total=total, warmup=warmup, device=device)
         self.checkpoints = Checkpoints(out, keep=settings.keep)

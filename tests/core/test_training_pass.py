@@ -29,7 +29,9 @@ RECIPES = [
 
 def losses(policy: Policy, td: TensorDict) -> TensorDict:
     """What `Policy.loss` computes once the batch has been checked (on the CPU, where checking costs no waiting)."""
-    return policy.supervise(policy._graphs["train"](policy._supervised(td)))
+    for name, stage in policy.training_stages.items():
+        td = stage(policy._supervised(td) if name == "trunk" else td)
+    return policy.supervise(td)
 
 
 class Waits(TorchDispatchMode):
