@@ -21,6 +21,8 @@ class Settings:
         micro_batch: windows per forward pass, when a whole batch does not fit into memory; must divide ``batch_size``.
         trajectory_chunk: draw windows in runs of 1 + this many neighbours that share their frames' encoding; 0 draws
             each by itself. 1 + it must divide the windows of a forward pass.
+        cached_features: read what the frozen image encoder made of each frame from a folder beside the data
+            (`seerkit features` writes it) instead of running the encoder.
         epochs: length of the run in passes over the data; give this or ``updates``.
         updates: length of the run in optimiser updates.
         warmup_epochs: length of the linear warm-up in passes over the data; give this, or ``warmup``, or neither.
@@ -49,6 +51,7 @@ class Settings:
     batch_size: int = 16
     micro_batch: int | None = None
     trajectory_chunk: int = 0
+    cached_features: bool = False
     epochs: float | None = None
     updates: int | None = None
     warmup_epochs: float | None = None
