@@ -32,7 +32,7 @@ from seerkit.train.trainer import Trainer
 
 GOALS = {"seer_calvin": 325, "seer_large_calvin": 110, "idle": 0.03}
 SIZES = {"primary": (3, 200, 200), "wrist": (3, 84, 84)}
-BATCH = 16
+BATCH = {"full": 16, "quick": 2}
 
 
 def store(folder: Path, *, episodes: int) -> Store:
@@ -56,7 +56,7 @@ def rate(trainer: Trainer, batches: Iterator[TensorDict], *, updates: int, round
         for _ in range(updates):
             trainer.update([next(batches)])
         wait(trainer.device)
-        found.append(updates * BATCH / (time.perf_counter() - start))
+        found.append(updates * trainer.settings.batch_size / (time.perf_counter() - start))
     return statistics.median(found[1:])
 
 
@@ -75,10 +75,11 @@ def windows_of(policy: Policy, data: Store) -> Windows:
 def measure(recipe: str, data: Store, *, quick: bool, updates: int, rounds: int) -> dict[str, float]:
     """Return windows per second from the device and from the disk, the share of waiting, and the peak of memory."""
     policy, device = build(recipe, quick=quick), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = Settings(updates=10**6, batch_size=BATCH, precision="bf16")
+    batch = BATCH["quick" if quick else "full"]
+    settings = Settings(updates=10**6, batch_size=batch, precision="bf16")
     trainer = Trainer(policy, settings, total=10**6, warmup=1, device=device)
     windows = windows_of(policy, data)
-    sampler = Sampler(size=len(windows), batch_size=BATCH, seed=0)
+    sampler = Sampler(size=len(windows), batch_size=batch, seed=0)
     here = windows.gather(sampler.indices(0)).to(device)
     found = {"resident": rate(trainer, repeat(here), updates=updates, rounds=rounds)}
     with Prefetch(windows, sampler, first=0, last=updates * (rounds + 1), device=device) as batches:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seerkit import Policy, keys
@@ -43,7 +44,9 @@ class Waits(TorchDispatchMode):
         super().__init__()
         self.found: list[str] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         name = func.overloadpacket.__name__
         indices = args[1] if name in ("index", "index_put", "index_put_") else []
         if name in self.WAITING or any(index is not None and index.dtype == torch.bool for index in indices):
@@ -104,7 +107,8 @@ def test_frozen_encoders_leave_nothing_for_the_backward_pass() -> None:
         text = policy.encoders["text"](["push the block"])
         feature = policy.encoders["goal"]._recall(policy.encoders["goal"].tower, text, device=text.device)
     assert kept == []
-    assert not features.requires_grad and not feature.requires_grad
+    assert not features.requires_grad
+    assert not feature.requires_grad
 
 
 def test_both_cameras_go_through_the_encoder_together() -> None:

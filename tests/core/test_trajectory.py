@@ -70,7 +70,7 @@ def gradient(policy: Policy, terms: TensorDict) -> Tensor:
 def test_a_trajectory_is_its_windows(name: str) -> None:
     policy = still(small_policy(name))
     td = trajectories(policy)
-    policy.trunk.hidden = lambda steps: torch.zeros_like(policy.trunk.mask)
+    policy.trunk.hidden = lambda _: torch.zeros_like(policy.trunk.mask)
     single = [window(td, start, policy.steps, policy.ahead) for start in range(MORE + 1)]
     one_by_one = torch.cat(single)
     one_by_one[keys.INSTRUCTION] = NonTensorStack.from_list(["reach block 0", "reach block 1"] * (MORE + 1))
@@ -78,7 +78,7 @@ def test_a_trajectory_is_its_windows(name: str) -> None:
     policy.encoders["image"].vit.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     ours, theirs = policy.loss(td), policy.loss(one_by_one)
     assert seen[0] * (MORE + 1) * policy.steps == seen[1] * (MORE + policy.steps)
-    for term in theirs.keys():
+    for term in [*theirs.keys()]:
         torch.testing.assert_close(ours[term], theirs[term], rtol=1e-5, atol=1e-7)
     mine, wanted = gradient(policy, ours), gradient(policy, theirs)
     assert (mine - wanted).abs().max() <= 1e-5 * wanted.abs().max()
@@ -96,5 +96,5 @@ def test_windows_come_row_by_row() -> None:
 
 def test_acting_still_refuses_a_history_that_is_too_long() -> None:
     policy = small_policy("seer_calvin")
-    with pytest.raises(ValueError, match="one history of 1..10 steps"):
+    with pytest.raises(ValueError, match=r"one history of 1\.\.10 steps"):
         policy(sample_batch(policy.recipe, batch=1, steps=policy.steps + 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -68,7 +70,7 @@ def exchange(goal: TextGoal) -> None:
 
 
 @pytest.mark.parametrize("change", [change_in_place, load, exchange, TextGoal.double])
-def test_another_tower_is_asked_again(goal: TextGoal, change) -> None:
+def test_another_tower_is_asked_again(goal: TextGoal, change: Callable[[TextGoal], object]) -> None:
     goal(TOKENS)
     change(goal)
     torch.testing.assert_close(goal(TOKENS), expected(goal, TOKENS))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seerkit import Policy, keys
+from seerkit import Policy
 from seerkit.data.source import StoreError
 from seerkit.data.store import Conventions, Store
 from seerkit.data.windows import Windows
@@ -60,7 +60,7 @@ def test_losses_and_gradients_are_those_of_the_encoder(policy: Policy, store: St
     windows, index = windows_of(policy, store), torch.tensor([0, 2, 5])
     cached = windows.with_rows(open_features(policy, store)).gather(index)
     vit, seen = policy.encoders["image"].vit, []
-    hook = vit.register_forward_hook(lambda module, given, out: seen.append(len(out)) or out.bfloat16().float())
+    hook = vit.register_forward_hook(lambda _, __, out: seen.append(len(out)) or out.bfloat16().float())
     found = []
     for batch in (cached, windows.gather(index)):
         policy.zero_grad()
@@ -89,7 +89,7 @@ def test_another_encoder_preparation_or_data_has_another_folder(policy: Policy, 
 
 def test_what_cannot_be_kept_is_refused(policy: Policy, store: Store) -> None:
     policy.recipe.config["pixels"]["wrist"]["shift"] = 4
-    with pytest.raises(StoreError, match="pixels.wrist.shift=0"):
+    with pytest.raises(StoreError, match=r"pixels\.wrist\.shift=0"):
         features_folder(policy, store)
     learning = small_policy("seer_tabletop")
     for name in learning.cameras:
@@ -112,7 +112,7 @@ def test_missing_and_damaged_features_are_said_so(policy: Policy, tmp_path: Path
 def test_a_stopped_build_leaves_nothing(policy: Policy, tmp_path: Path) -> None:
     store = record(tmp_path / "store")
 
-    def stop(done: int, total: int) -> None:
+    def stop(*_: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
