@@ -53,7 +53,7 @@ class _Remembered(TensorDictModuleBase):
     """Let an image encoder start from features, where a batch brings them (see `keys.FEATURES`)."""
 
     def __init__(self, encoder: nn.Module, stage: TensorDictModule, cameras: Collection[str]) -> None:
-        self.in_keys, self.out_keys = stage.in_keys, stage.out_keys
+        self.in_keys, self.out_keys = stage.in_keys, stage.out_keys  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__()
         reads = [keys.under(keys.FEATURES, name) for name in cameras]
         self.stage, self.recalled = stage, bind(_FromFeatures(encoder), reads=reads, writes=[*stage.out_keys])

@@ -33,7 +33,7 @@ class WeightedLosses(nn.Module):
     def forward(self, td: TensorDictBase) -> TensorDict:
         values = {}
         for name, term in self.terms.items():
-            inputs = [_full(td[key]) for key in term.in_keys]
+            inputs = [_full(td[key]) for key in term.in_keys]  # pyright: ignore
             with torch.autocast(inputs[0].device.type, enabled=False):
                 value = term.module(*inputs)  # pyright: ignore
             values[f"loss_{name}"] = self.weights[name] * value
