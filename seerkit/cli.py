@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from seerkit import cli_ablate, cli_hub
+from seerkit import cli_ablate, cli_features, cli_hub
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
 from seerkit.recipe import Recipe, RecipeError, load_recipe
@@ -141,6 +141,7 @@ def train(
     said.print(f"{result.updates} updates; evaluate with [bold]seerkit eval {result.checkpoint}[/]")
 
 
+features = app.command()(cli_features.features)
 push = app.command()(cli_hub.push)
 fetch = app.command()(cli_hub.fetch)
 

@@ -38,6 +38,10 @@ GOAL_STATE: Final = ("goal", "state")
 IS_INIT: Final = "is_init"
 """bool ``(B,)``: ``True`` at the first step of an episode, where every carried state starts anew."""
 
+FEATURES: Final = ("observation", "features")
+"""Followed by the camera's name: bfloat16 ``(B, T, 1 + P, W)``, what the frozen image encoder made of each frame when
+it was asked once for all; optional, takes the place of encoding `IMAGE`. Training only."""
+
 FUTURE: Final = ("future", "image")
 """Followed by the camera's name: uint8 ``(B, F, 3, H, W)``, the frames right after the window. Training only."""
 

@@ -162,18 +162,21 @@ class TokenLayout:
         """Tell whether any edge hides tokens during training."""
         return any(edge.hide > 0 for row in self.edges.values() for edge in row.values())
 
-    def hidden(self, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
+    def hidden(
+        self, steps: int, *, generator: torch.Generator | None = None, device: torch.device | None = None
+    ) -> Tensor:
         """Draw which allowed pairs are hidden this time: boolean ``(N, N)``, ``True`` = hidden.
 
         For each step, ``int(hide * size)`` tokens of the key group are closed to that edge's queries.
         """
         size = self.tokens_per_step
-        hidden = torch.zeros(steps, size, steps, size, dtype=torch.bool)
+        hidden = torch.zeros(steps, size, steps, size, dtype=torch.bool, device=device)
         for query, row in self.edges.items():
             for key, edge in row.items():
                 count = int(edge.hide * self.sizes[key])
                 if count:
-                    rank = torch.rand(steps, self.sizes[key], generator=generator).argsort(1).argsort(1)
+                    drawn = torch.rand(steps, self.sizes[key], generator=generator, device=device)
+                    rank = drawn.argsort(1).argsort(1)
                     hidden[:, self.slots()[query], :, self.slots()[key]] |= (rank < count)[None, None]
         return hidden.flatten(2).flatten(0, 1)
 

@@ -18,6 +18,7 @@ from seerkit.inputs import check_inputs, check_targets
 from seerkit.loss import WeightedLosses
 from seerkit.patches import patch_statistics, patchify, unpatchify
 from seerkit.recipe import Recipe, RecipeError, build, load_recipe
+from seerkit.trajectory import cut_windows, length
 from seerkit.wiring import make_layout, outside, wire
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Policy(Shareable, nn.Module):
             generator: draws the noise a sampling head starts from; torch's default generator if not given.
         """
         check_inputs(self, td)
-        out = td.copy()
+        out = _own(td)
         if self.samples and keys.under(keys.NOISE, "action") not in out.keys(include_nested=True):
             image = out[keys.under(keys.IMAGE, self.cameras[0])]
             noise = self.draw_noise(image.shape[0], image.shape[1], generator=generator)
@@ -137,6 +138,9 @@ class Policy(Shareable, nn.Module):
     def loss(self, td: TensorDictBase) -> TensorDict:
         """Return the weighted terms ``loss_<name>`` of a batch of windows; their sum is what training minimises.
 
+        A row longer than the policy's history stands for all windows it contains: its frames are encoded once, and
+        the terms are those of the windows one by one (if augmentation draws the same for a frame in all of them).
+
         Raises:
             KeyError: if the batch lacks a key.
             ValueError: if a shape or a type is not what the recipe says.
@@ -150,9 +154,12 @@ class Policy(Shareable, nn.Module):
             KeyError: if the batch lacks a key.
             ValueError: if a shape or a type is not what the recipe says.
         """
-        check_inputs(self, td)
+        check_inputs(self, td, longer=True)
         check_targets(self, td)
-        return self._supervised(self._graphs["train"](self._supervised(td)))
+        td = _own(td)
+        for name, stage in self.training_stages.items():
+            td = stage(self._supervised(td) if name == "trunk" else td)
+        return td
 
     def counts(self, td: TensorDictBase) -> dict[str, Tensor]:
         """Count over how many elements each term of `loss` is a mean, so that means of parts give the mean of a whole.
@@ -172,10 +179,9 @@ class Policy(Shareable, nn.Module):
 
     def _supervised(self, td: TensorDictBase) -> TensorDictBase:
         """Cut what is compared to the steps that enter the losses, and count padded steps as padding."""
-        td = td.copy()
+        td = _own(td) if length(td) <= self.steps else cut_windows(td, steps=self.steps)
+        steps = self.supervised_steps(length(td))
         present: list[Any] = [*td.keys(include_nested=True, leaves_only=True)]
-        window = next(key for key in present if key[0] in (keys.IMAGE[0], keys.PIXELS[0]) and key != keys.INSTRUCTION)
-        steps = self.supervised_steps(td[window].shape[1])
         for key in present:
             if key[0] == "target" or key in (keys.ACTION_IS_PAD, keys.FUTURE_IS_PAD):
                 td[key] = td[key][:, :steps]
@@ -246,7 +252,7 @@ class Policy(Shareable, nn.Module):
 
     def encode(self, td: TensorDictBase, *, goal: bool = True) -> TensorDictBase:
         """Run pixels and encoders on a copy of ``td``; without ``goal``, only what reads pixels or states."""
-        out = td.copy()
+        out = _own(td)
         for name, stage in self.stages.items():
             if name in ("trunk", *self.heads) or (not goal and name in self.goal_stages):
                 continue
@@ -289,6 +295,11 @@ class Policy(Shareable, nn.Module):
         for name in heads:
             td = self.stages[name](td)
         return td
+
+
+def _own(td: TensorDictBase) -> TensorDictBase:
+    """Return a shallow copy in which every stage's result stays where it was made: token ids remain on the CPU."""
+    return td.copy().clear_device_()
 
 
 def build_policy(

@@ -49,6 +49,31 @@ class TrunkStage(TensorDictModuleBase):
         return tensordict
 
 
+class _Remembered(TensorDictModuleBase):
+    """Let an image encoder start from features, where a batch brings them (see `keys.FEATURES`)."""
+
+    def __init__(self, encoder: nn.Module, stage: TensorDictModule, cameras: Collection[str]) -> None:
+        self.in_keys, self.out_keys = stage.in_keys, stage.out_keys  # pyright: ignore[reportAttributeAccessIssue]
+        super().__init__()
+        reads = [keys.under(keys.FEATURES, name) for name in cameras]
+        self.stage, self.recalled = stage, bind(_FromFeatures(encoder), reads=reads, writes=[*stage.out_keys])
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        given = set(tensordict.keys(include_nested=True))
+        return self.recalled(tensordict) if given.issuperset(self.recalled.in_keys) else self.stage(tensordict)
+
+
+class _FromFeatures(nn.Module):
+    """Call an encoder's ``from_features`` instead of its ``forward``."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, *features: Tensor) -> Any:  # noqa: ANN401 - one tensor or several
+        return self.encoder.from_features(*features)  # pyright: ignore[reportCallIssue]
+
+
 class _NoGradient(nn.Module):
     """Run a module that only makes targets: no gradient ever flows into it."""
 
@@ -95,10 +120,15 @@ def wire(parts: Mapping[str, Any], config: Mapping[str, Any], *, layout: TokenLa
     }
     trunk = {mode: TrunkStage(parts["trunk"], layout=layout, skip=skip) for mode, skip in _skips(config).items()}
     compares = _compares_pixels(config)
+    recalling = {
+        name: _Remembered(parts["encoders"][name], stage, config["cameras"])  # pyright: ignore[reportArgumentType]
+        for name, stage in encoders.items()
+        if hasattr(parts["encoders"][name], "from_features")
+    }
     seen = {mode: _pixels(parts["pixels"], pair=compares and mode == "train") for mode in trunk}
     return {
         "infer": {**seen["infer"], **encoders, "trunk": trunk["infer"], **heads},
-        "train": {**seen["train"], **encoders, **targets, "trunk": trunk["train"], **heads, **learning},
+        "train": {**seen["train"], **encoders, **recalling, **targets, "trunk": trunk["train"], **heads, **learning},
     }
 
 

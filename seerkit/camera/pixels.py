@@ -54,10 +54,10 @@ class Pixels(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         if frames.dim() != 5:
             raise ValueError(f"expected frames (B, T, 3, H, W), got shape {tuple(frames.shape)}")
-        pixels = (resize_crop(frames, self.size) / 255 - self.mean) / self.std
-        if self.training and self.shift:
-            pixels = random_shift(pixels, self.shift, per=self.shift_per)
-        return pixels
+        levels = resize_crop(frames, self.size)
+        if self.training and self.shift:  # whole levels fit into a byte each, a quarter of what would be moved
+            levels = random_shift(levels.byte(), self.shift, per=self.shift_per).float()
+        return levels.div_(255).sub_(self.mean).div_(self.std)
 
     def levels(self, pixels: Tensor) -> Tensor:
         """Undo the normalisation: float ``(..., 3, S, S)`` to uint8 levels."""

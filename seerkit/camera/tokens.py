@@ -55,11 +55,24 @@ class CameraTokens(nn.Module):
         begin(self.summary, start)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, Tensor]:
-        if len(pixels) != len(self.cameras):
-            raise ValueError(f"expected one image per camera {list(self.cameras)}, got {len(pixels)}")
-        stacked = torch.stack(pixels)  # (C, B, T, 3, S, S)
-        features = self.vit(stacked.flatten(0, 2))
-        lead = stacked.shape[:3]
+        stacked = self._stack(pixels)  # (C, B, T, 3, S, S)
+        return self._tokens(self.vit(stacked.flatten(0, 2)), stacked.shape[:3])
+
+    def from_features(self, *features: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same from what the vision encoder made of the images: ``(B, T, 1 + P, width)`` per camera.
+
+        Raises:
+            ValueError: if another number of cameras comes.
+        """
+        stacked = self._stack(features)
+        return self._tokens(stacked.flatten(0, 2).float(), stacked.shape[:3])
+
+    def _stack(self, inputs: Sequence[Tensor]) -> Tensor:
+        if len(inputs) != len(self.cameras):
+            raise ValueError(f"expected one image per camera {list(self.cameras)}, got {len(inputs)}")
+        return torch.stack([*inputs])
+
+    def _tokens(self, features: Tensor, lead: torch.Size) -> tuple[Tensor, Tensor]:
         summary = features[:, :1].unflatten(0, lead)
         summaries = self._project(summary.unbind(), self.summary)
         if self.resample is None:

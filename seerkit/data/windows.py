@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from tensordict import NonTensorStack, TensorDict
@@ -69,6 +69,7 @@ class Windows:
         if "state" in self.goal and store.state is None:
             raise StoreError(f"{store.path} holds no state, so none can be a goal")
         self.depth = False
+        self.more: dict[keys.NestedKey, Rows] = {}
         self.episodes = list(range(len(store.episodes)) if episodes is None else episodes)
         if not self.episodes:
             raise StoreError(f"{store.path}: no episode to cut windows from ({len(store.episodes)} in the store)")
@@ -95,6 +96,23 @@ class Windows:
         deep = copy.copy(self)
         deep.depth = True
         return deep
+
+    def with_rows(self, rows: Mapping[keys.NestedKey, Rows]) -> Windows:
+        """Return the same windows, giving what belongs to each of their steps, too.
+
+        Args:
+            rows: key in a batch -> one row for every step of the store.
+
+        Raises:
+            StoreError: there are not as many rows as steps.
+        """
+        steps = sum(episode.length for episode in self.store.episodes)
+        short = {str(key): array.shape[0] for key, array in rows.items() if array.shape[0] != steps}
+        if short:
+            raise StoreError(f"expected a row for each of the {steps} steps of {self.store.path}, got {short}")
+        wider = copy.copy(self)
+        wider.more = {**self.more, **rows}
+        return wider
 
     def gather(self, index: Tensor) -> TensorDict:
         """Copy a batch of windows out of the store.
@@ -131,7 +149,9 @@ class Windows:
         return batch
 
     def _see(self, batch: TensorDict, step: Tensor, end: Tensor) -> None:
-        """Add what the cameras saw, and will see."""
+        """Add what the cameras saw, and will see, and what was made of it."""
+        for key, rows in self.more.items():
+            batch[key] = take(rows, step.minimum(end - 1))
         future = step[:, :1] + self.steps + torch.arange(self.ahead)
         for name in self.cameras:
             for frames, now, later in self._seen(name):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seerkit._compat import ensure_torchvision
+from seerkit.goal.recall import Recall, is_fixed
 from seerkit.initialise import Start, begin
 
 LENGTH_EPSILON = 1e-6
@@ -52,8 +53,8 @@ class TextGoal(nn.Module):
     """Encode each distinct instruction once and project it to one goal token.
 
     Seer (Tian et al., 2024) and GR-1 (Wu et al., 2023) feed CLIP's sentence feature through one linear layer. The
-    official Seer encodes the same sentence once per step of every row; here each distinct row of ids is encoded once
-    and the token is shared by all steps of the window (same numbers).
+    official Seer encodes the same sentence once per step of every row; here each distinct row of ids is encoded once,
+    by a frozen tower once for all batches (see `Recall`), and the token is shared by all steps (same numbers).
 
     Args:
         tower: token ids ``(U, L)`` -> features ``(U, width)``.
@@ -63,7 +64,7 @@ class TextGoal(nn.Module):
         start: how the projection starts, ``"xavier"`` (Seer) or ``"torch"`` (GR-1).
 
     Shape:
-        tokens: int64 ``(B, L)``.
+        tokens: int64 ``(B, L)``; may stay on the CPU wherever the module is, which is best.
         returns: ``(B, 1, 1, dim)``, one token, to be shared by every step.
     """
 
@@ -74,13 +75,20 @@ class TextGoal(nn.Module):
         self.tower, self.normalise = tower, normalise
         self.project = nn.Linear(width, dim)
         begin(self.project, start)
+        self._recall = Recall()
 
     def forward(self, tokens: Tensor) -> Tensor:
+        device = self.project.weight.device
+        if is_fixed(self.tower):
+            return self._project(self._recall(self.tower, tokens, device=device))[:, None, None]
         distinct, row = torch.unique(tokens, dim=0, return_inverse=True)
-        feature = self.tower(distinct)
+        feature = self.tower(distinct.to(device, non_blocking=True))
+        return self._project(feature)[row.to(device, non_blocking=True)][:, None, None]
+
+    def _project(self, feature: Tensor) -> Tensor:
         if self.normalise:
             feature = feature / (feature.norm(dim=-1, keepdim=True) + LENGTH_EPSILON)
-        return self.project(feature)[row][:, None, None]
+        return self.project(feature)
 
 
 def _sentences(text: object) -> list[str]:

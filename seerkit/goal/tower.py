@@ -48,7 +48,8 @@ class ClipTextTower(nn.Module):
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.tower(tokens)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.tower(tokens)
 
 
 class WordTower(nn.Module):

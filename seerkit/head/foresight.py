@@ -66,6 +66,8 @@ class ForesightHead(nn.Module):
         self.pixels = nn.Linear(dim, 3 * patch**2)
         self.place: Tensor
         self.register_buffer("place", grid_positions(self.patches, dim), persistent=False)
+        self.token_place: Tensor
+        self.register_buffer("token_place", torch.empty(0, dim), persistent=False)
         begin(self, start)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
@@ -74,7 +76,9 @@ class ForesightHead(nn.Module):
             raise ValueError(f"expected foresight tokens for {cameras} cameras, got {hidden.shape[2]} in all")
         tokens = self.project(hidden).unflatten(2, (cameras, -1)).flatten(0, 2)
         if self.tokens_placed:
-            tokens = tokens + grid_positions(tokens.shape[1], tokens.shape[2]).to(tokens)
+            if len(self.token_place) != tokens.shape[1]:  # only now known; computed once
+                self.token_place = grid_positions(tokens.shape[1], tokens.shape[2]).to(self.place)
+            tokens = tokens + self.token_place
         masked = (self.mask_token + self.place).expand(len(tokens), -1, -1)
         x = torch.cat([tokens, masked], dim=1)
         for block in self.blocks:

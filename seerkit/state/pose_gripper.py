@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seerkit.initialise import Start, begin
 
@@ -81,5 +80,7 @@ class PoseGripper(nn.Module):
             pose = torch.cat([pose[..., :3], roll, pose[..., 4:]], dim=-1)
         pose = (pose - self.centre) / self.scale
         if self.gripper_state == "open_closed":
-            gripper = functional.one_hot((gripper[..., 0] >= 1).long(), 2).to(pose.dtype)
-        return self.project(torch.cat([self.pose(pose), self.gripper(gripper)], dim=-1))[:, :, None]
+            is_open = gripper >= 1
+            gripper = torch.cat([~is_open, is_open], dim=-1).to(pose.dtype)
+        with torch.autocast(state.device.type, enabled=False):  # bf16 would round a metre to 4 mm
+            return self.project(torch.cat([self.pose(pose), self.gripper(gripper)], dim=-1))[:, :, None]

@@ -117,7 +117,7 @@ class _Run:
         self.windows, held, sentences = training_windows(policy, store, settings)
         self.settings, self.store, self.out, self.world = settings, store, out, world
         self.passes = settings.passes(world.size)
-        rows = settings.batch_size // world.size // self.passes
+        rows = settings.rows(settings.batch_size // world.size // self.passes)
         place = {"rank": world.rank, "world": world.size}
         self.sampler = Sampler(size=len(self.windows), batch_size=rows, seed=settings.seed, **place)
         total, warmup = settings.length(len(self.windows))

@@ -20,6 +20,10 @@ class Settings:
         batch_size: windows per update, over all processes.
         micro_batch: windows per forward pass of a process, when its share of a batch does not fit into memory; must
             divide that share.
+        trajectory_chunk: draw windows in runs of 1 + this many neighbours that share their frames' encoding; 0 draws
+            each by itself. 1 + it must divide the windows of a forward pass.
+        cached_features: read what the frozen image encoder made of each frame from a folder beside the data
+            (`seerkit features` writes it) instead of running the encoder.
         epochs: length of the run in passes over the data; give this or ``updates``.
         updates: length of the run in optimiser updates.
         warmup_epochs: length of the linear warm-up in passes over the data; give this, or ``warmup``, or neither.
@@ -54,6 +58,8 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.999)
     batch_size: int = 16
     micro_batch: int | None = None
+    trajectory_chunk: int = 0
+    cached_features: bool = False
     epochs: float | None = None
     updates: int | None = None
     warmup_epochs: float | None = None
@@ -138,6 +144,20 @@ class Settings:
         """Whether gradients are clipped after every forward pass."""
         return self.clip_each or self.precision == "official"
 
+    def rows(self, windows: int) -> int:
+        """Return how many rows of a batch hold ``windows`` windows.
+
+        Raises:
+            ValueError: runs of ``1 + trajectory_chunk`` neighbours do not divide them.
+        """
+        run = 1 + self.trajectory_chunk
+        if windows % run:
+            raise ValueError(
+                f"trajectory_chunk={self.trajectory_chunk} draws windows in runs of {run}, which do not divide the "
+                f"{windows} windows of a forward pass"
+            )
+        return windows // run
+
     def length(self, windows: int) -> tuple[int, int]:
         """Return the updates of the whole run and of its warm-up, for a data set of ``windows`` windows."""
         per_epoch = windows / self.batch_size
@@ -167,6 +187,7 @@ _RANGES = (
     ("weight_decay", 0, math.inf),
     ("warmup", 0, math.inf),
     ("warmup_epochs", 0, math.inf),
+    ("trajectory_chunk", 0, math.inf),
     ("clip", 0, math.inf),
     ("holdout", 0, 1),
     ("ema", 0, 1),

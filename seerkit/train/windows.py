@@ -12,6 +12,7 @@ from seerkit.data.source import Source, StoreError
 from seerkit.data.split import spans, split_spans
 from seerkit.data.windows import Windows
 from seerkit.recipe import foresight_ahead, foresight_target
+from seerkit.train.features import open_features
 from seerkit.train.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def training_windows(
     Args:
         policy: what is to be trained.
         source: recorded episodes.
-        settings: the hold-out and the seed are read.
+        settings: the hold-out, the seed and the length of trajectories are read.
 
     Returns:
         The windows to train on, those held out (``None`` without a hold-out), and the sentences of the whole data set.
@@ -50,9 +51,16 @@ def training_windows(
     fraction = data.get("fraction") or 1.0
     kept, held = split_spans(source, chosen, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
     sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
-    cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+    cut = {
+        "steps": config["steps"] + settings.trajectory_chunk,
+        "chunk": config["chunk"],
+        "ahead": foresight_ahead(config),
+    }
     cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
     windows = _deep(Windows(source, **cut, episodes=kept), config)
+    if settings.cached_features:
+        windows = windows.with_rows(open_features(policy, source))  # pyright: ignore[reportArgumentType]
+    cut["steps"] = config["steps"]
     aside = _deep(Windows(source, **cut, episodes=held), config) if held else None
     return windows, aside, source.instructions if sentence is None else [sentence]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,6 +15,27 @@ from seerkit.trunk.block import Block
 
 Start = Literal["gpt2", "gr1", "wide", "bare"]
 STARTS: tuple[Start, ...] = ("gpt2", "gr1", "wide", "bare")
+
+
+SELECTIONS = 128
+"""Kinds of passes remembered at most: lengths of history times what is read."""
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What one kind of pass computes and reads, on one device.
+
+    Args:
+        keep: int64 ``(N,)``, the tokens that are computed, ascending places in the flat sequence.
+        step: int64 ``(N,)``, which step each belongs to.
+        mask: bool ``(N, N)``, ``True`` = may attend.
+        places: per group read ``(len(at), n)``, where its tokens stand among those computed.
+    """
+
+    keep: Tensor
+    step: Tensor
+    mask: Tensor
+    places: tuple[Tensor, ...]
 
 
 class TokenTrunk(nn.Module):
@@ -75,7 +97,7 @@ class TokenTrunk(nn.Module):
         )
         self.final = nn.LayerNorm(dim)
         self.register_buffer("mask", layout.mask(steps), persistent=False)
-        self._kept: dict[tuple[int, tuple[str, ...], tuple[int, ...]], Tensor] = {}
+        self._selections: dict[Hashable, _Selection] = {}
         if start == "gpt2":
             self._initialise(std=0.02, residual=0.02 * (2 * depth) ** -0.5, query=0.0)
         elif start == "gr1":
@@ -102,15 +124,20 @@ class TokenTrunk(nn.Module):
         tokens = self.embed(*context)
         steps = tokens.shape[1]
         wanted = tuple(self.layout.queries if outputs is None else outputs)
-        at = tuple(range(steps) if at is None else at)
-        keep = self._needed(steps, wanted, at)
-        x = functional.dropout(tokens.flatten(1, 2)[:, keep], self.dropout, self.training)
-        mask = self._mask(steps)[keep][:, keep]
+        chosen = self._select(steps, wanted, tuple(range(steps) if at is None else at))
+        x = tokens.flatten(1, 2)
+        if len(chosen.keep) < x.shape[1]:
+            x = x.index_select(1, chosen.keep)
+        x = functional.dropout(x, self.dropout, self.training)
+        mask = chosen.mask
+        if self.training and self.layout.hides():
+            mask = mask & ~self.hidden(steps)[chosen.keep][:, chosen.keep]
         if is_pad is not None:
-            mask = _without_padding(mask, is_pad, step=keep // self.layout.tokens_per_step)
+            mask = _without_padding(mask, is_pad, step=chosen.step)
         for block in self.blocks:
             x = block(x, mask)
-        return self._read(self.final(x), keep, wanted, at)
+        x = self.final(x)
+        return tuple(x.index_select(1, place.flatten()).unflatten(1, place.shape) for place in chosen.places)
 
     def embed(self, *context: Tensor) -> Tensor:
         """Put the tokens of all groups in order, add the step's vector and normalise: ``(B, T, n, dim)``."""
@@ -133,28 +160,28 @@ class TokenTrunk(nn.Module):
         if len(steps - {1}) > 1 or max(steps) > self.steps:
             raise ValueError(f"expected one history of at most {self.steps} steps, got {sorted(steps)}")
 
-    def _mask(self, steps: int) -> Tensor:
-        size = steps * self.layout.tokens_per_step
-        mask = self.mask[:size, :size]
-        if self.training and self.layout.hides():
-            mask = mask & ~self.hidden(steps).to(mask.device)
-        return mask
-
     def hidden(self, steps: int) -> Tensor:
         """Draw the pairs hidden in this training pass (see `TokenLayout.hidden`)."""
-        return self.layout.hidden(steps)
+        return self.layout.hidden(steps, device=self.mask.device)
 
-    def _needed(self, steps: int, outputs: tuple[str, ...], at: tuple[int, ...]) -> Tensor:
-        key = (steps, outputs, at)
-        if key not in self._kept:
-            self._kept[key] = self.layout.needed(steps, outputs=outputs, at=at)
-        return self._kept[key].to(self.mask.device)
+    def _select(self, steps: int, outputs: tuple[str, ...], at: tuple[int, ...]) -> _Selection:
+        """Return what a pass computes and reads; worked out once, so that nothing is sent to an accelerator again."""
+        version = None if self.mask.is_inference() else self.mask._version
+        key = (steps, outputs, at, self.mask.device, version)
+        if key not in self._selections:
+            if len(self._selections) >= SELECTIONS:
+                self._selections.clear()
+            with torch.inference_mode(False):  # what acting worked out may serve training, which refuses such tensors
+                self._selections[key] = self._selection(steps, outputs, at)
+        return self._selections[key]
 
-    def _read(self, x: Tensor, keep: Tensor, outputs: tuple[str, ...], at: tuple[int, ...]) -> tuple[Tensor, ...]:
-        size, slots = self.layout.tokens_per_step, self.layout.slots()
-        steps = torch.tensor(at, device=keep.device)[:, None] * size
-        places = [steps + torch.arange(size, device=keep.device)[slots[name]] for name in outputs]
-        return tuple(x[:, torch.searchsorted(keep, place)] for place in places)
+    def _selection(self, steps: int, outputs: tuple[str, ...], at: tuple[int, ...]) -> _Selection:
+        size, slots, device = self.layout.tokens_per_step, self.layout.slots(), self.mask.device
+        keep = self.layout.needed(steps, outputs=outputs, at=at)
+        first = torch.tensor(at)[:, None] * size
+        places = [torch.searchsorted(keep, first + torch.arange(size)[slots[name]]).to(device) for name in outputs]
+        step, keep = (keep // size).to(device), keep.to(device)
+        return _Selection(keep=keep, step=step, mask=self.mask[keep][:, keep], places=tuple(places))
 
     def _initialise(self, *, std: float, residual: float, query: float) -> None:
         for name, parameter in self.blocks.named_parameters():
