@@ -44,7 +44,7 @@ def write_calvin(
             np.savez_compressed(folder / f"episode_{start + step:07d}.npz", **arrays(episode, step))
     ends = np.array(first) + np.array(lengths) - 1
     np.save(folder / "ep_start_end_ids.npy", np.stack([first, ends], axis=1).astype(np.int64))
-    scenes = {"calvin_scene_A": [first[0], int(ends[0])], "calvin_scene_B": [first[1], int(ends[-1])]}
+    scenes = {"calvin_scene_A": [first[0], int(ends[0])], "calvin_scene_B": [int(ends[0]) + 1, int(ends[-1]) + 1]}
     np.save(folder / "scene_info.npy", np.array(scenes), allow_pickle=True)
     write_sentences(folder, first, sentences)
     return made
