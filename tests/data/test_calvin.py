@@ -16,13 +16,12 @@ from seerkit.data.conventions import ConventionError
 from seerkit.data.convert import convert
 from seerkit.data.formats import open_source
 from seerkit.data.source import Segment, Source, StoreError
-from seerkit.data.split import spans
+from seerkit.data.split import Which, spans
 from seerkit.data.windows import Windows
-from seerkit.policy import Policy
 from seerkit.train.loop import train
 from seerkit.train.settings import Settings
-from seerkit.train.windows import training_windows
 from tests.data import made_calvin as made
+from tests.data.asked import cut
 from tests.small import small_policy
 
 Made = list[dict[str, Any]]
@@ -83,7 +82,9 @@ def test_a_listed_span_ends_where_the_episode_does(folder: tuple[Path, Made], tm
 
 def test_opening_reads_few_files_and_reading_none_twice(folder: tuple[Path, Made], tmp_path: Path) -> None:
     shutil.copytree(folder[0] / "training", tmp_path / "training")
-    ends = {f"episode_{first + at:07d}.npz" for first, n in zip(made.FIRST, made.LENGTHS, strict=True) for at in (0, n - 1)}
+    ends = {
+        f"episode_{first + at:07d}.npz" for first, n in zip(made.FIRST, made.LENGTHS, strict=True) for at in (0, n - 1)
+    }
     for file in (tmp_path / "training").glob("episode_*.npz"):
         if file.name not in ends:
             file.unlink()
@@ -124,11 +125,11 @@ def test_depth_in_whole_millimetres(folder: tuple[Path, Made]) -> None:
 
 
 @pytest.mark.parametrize("which", ["labelled", "unlabelled", "all"])
-def test_a_store_gives_the_same_windows(play: Source, tmp_path: Path, which: Any) -> None:
+def test_a_store_gives_the_same_windows(play: Source, tmp_path: Path, which: Which) -> None:
     store = convert(play, tmp_path / "store")
-    cut = {"steps": 5, "chunk": 3, "ahead": 3}
-    here = Windows(play, **cut, episodes=spans(play, which))
-    there = Windows(store, **cut, episodes=spans(store, which))
+    here, there = (
+        Windows(source, steps=5, chunk=3, ahead=3, episodes=spans(source, which)) for source in (play, store)
+    )
     assert len(here) == len(there)
     index = torch.randperm(len(here))[:100]
     mine, copied = here.gather(index), there.gather(index)
@@ -140,6 +141,7 @@ def test_a_store_gives_the_same_windows(play: Source, tmp_path: Path, which: Any
 SETTINGS = Settings(updates=3, batch_size=2, warmup=1, lr=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "overrides"),
     [("seer_calvin", []), ("seer_calvin_pretrain", ["steps=8"]), ("seer_calvin", ["data.loader=official"])],
@@ -154,16 +156,10 @@ def test_training_reads_the_folder_in_place(
     assert any(not torch.equal(value, before[name]) for name, value in policy.named_parameters() if name in before)
 
 
-def cut(policy: Policy, source: Source) -> Windows:
-    windows, held, _ = training_windows(policy, source, SETTINGS)
-    assert held is None
-    return windows
-
-
 def test_what_the_recipes_are_shown(play: Source) -> None:
-    told = cut(small_policy("seer_calvin"), play)
+    told = cut(play, "seer_calvin")
     assert {*told.gather(torch.arange(len(told)))[keys.INSTRUCTION]} == {*play.instructions}
-    mute = cut(small_policy("seer_calvin_pretrain"), play)
+    mute = cut(play, "seer_calvin_pretrain")
     assert mute.episodes == spans(play, "unlabelled")
     assert {*mute.gather(torch.arange(len(mute)))[keys.INSTRUCTION]} == {"no lang"}
 
@@ -172,7 +168,7 @@ def test_a_tenth_is_a_tenth_of_the_sentences(tmp_path: Path) -> None:
     sentences = [(0, at, at + 14, f"sentence {at}", "task") for at in range(40)]
     made.write_calvin(tmp_path / "training", lengths=[60], first=[0], sentences=sentences)
     source = open_source(tmp_path)
-    chosen = [cut(small_policy("seer_calvin", f"data.fraction={share}"), source).episodes for share in (0.1, 0.5, 1.0)]
+    chosen = [cut(source, "seer_calvin", f"data.fraction={share}").episodes for share in (0.1, 0.5, 1.0)]
     assert [len(some) for some in chosen] == [4, 20, 40]
     starts = [{span.start for span in some if isinstance(span, Segment)} for some in chosen]
     assert starts[0] < starts[1] < starts[2]
@@ -180,4 +176,4 @@ def test_a_tenth_is_a_tenth_of_the_sentences(tmp_path: Path) -> None:
 
 def test_a_recipe_of_other_conventions_is_refused(play: Source) -> None:
     with pytest.raises(ConventionError, match=r"data.fps: the recipe expects 20.0, the data has 30.0"):
-        cut(small_policy("seer_libero_long"), play)
+        cut(play, "seer_libero_long")

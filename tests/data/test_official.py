@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +20,8 @@ from seerkit.data.split import spans
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
-from seerkit.train.settings import Settings
-from seerkit.train.windows import training_windows
 from tests.data import made_calvin as made
-from tests.small import small_policy
+from tests.data.asked import cut
 
 AHEAD, CHUNK = 3, 3
 
@@ -78,7 +75,7 @@ def test_windows_of_play(play: Source, which: str, steps: int, window: int) -> N
     windows = OfficialWindows(whole, window=window)
     assert len(windows) == len(lookup)
     batch = windows.gather(torch.arange(len(windows)))
-    assert keys.STEP_IS_PAD not in batch.keys()
+    assert keys.STEP_IS_PAD not in {*batch.keys()}
     for number, (index, text) in enumerate(lookup):
         frames = [row_of(file) for file in range(index, index + window)]
         checked(batch, number, frames, taken(play.action, frames).numpy(), play)
@@ -120,7 +117,7 @@ def test_windows_of_whole_episodes(files: Store, steps: int, window: int) -> Non
     windows = OfficialWindows(Windows(files, steps=steps, chunk=CHUNK, ahead=AHEAD), window=window)
     assert len(windows) == len(expected)
     batch = windows.gather(torch.arange(len(windows)))
-    assert keys.STEP_IS_PAD not in batch.keys()
+    assert keys.STEP_IS_PAD not in {*batch.keys()}
     for number, (episode, frames, padding) in enumerate(expected):
         actions = files.action[torch.tensor(frames)].numpy()
         actions[window - padding :, :6] = 0
@@ -141,7 +138,7 @@ def test_the_last_frames_are_never_seen_and_ours_are(files: Store) -> None:
 def test_the_window_of_the_next_episode(files: Store) -> None:
     windows = OfficialWindows(Windows(files, steps=7, chunk=CHUNK, ahead=AHEAD), window=10)
     until = np.cumsum([length - 10 for length in LENGTHS if length > 10])
-    expected = [int(until[place := bisect.bisect_right(until.tolist(), i)]) % len(windows) for i in range(len(windows))]
+    expected = [int(until[bisect.bisect_right(until.tolist(), i)]) % len(windows) for i in range(len(windows))]
     assert windows.in_next_episode(torch.arange(len(windows))).tolist() == expected
 
 
@@ -153,16 +150,13 @@ def test_what_cannot_be_cut(files: Store) -> None:
         OfficialWindows(whole, window=6)
 
 
-def test_a_recipe_asks_for_them(play: Source, tmp_path: Path) -> None:
-    settings = Settings(updates=1, batch_size=2)
-    official, _, _ = training_windows(small_policy("seer_calvin", "data.loader=official"), play, settings)
-    every, _, _ = training_windows(small_policy("seer_calvin"), play, settings)
+def test_a_recipe_asks_for_them(play: Source) -> None:
+    asked = ("seer_calvin", "data.loader=official")
+    official, every = cut(play, *asked), cut(play, "seer_calvin")
     assert isinstance(official, OfficialWindows)
     assert (official.window, len(official)) == (13, sum(max(b - a + 1 - 13, 0) for _, a, b, *_ in made.SENTENCES))
     assert not isinstance(every, OfficialWindows)
     with pytest.raises(ValueError, match=r"data.loader must be one of .*'oficial'"):
-        training_windows(small_policy("seer_calvin", "data.loader=oficial"), play, settings)
+        cut(play, "seer_calvin", "data.loader=oficial")
     with pytest.raises(ValueError, match=r"needs data.window"):
-        training_windows(
-            small_policy("seer_calvin", "data.loader=official", "data.window=null"), play, settings
-        )
+        cut(play, *asked, "data.window=null")

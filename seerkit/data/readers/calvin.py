@@ -70,23 +70,19 @@ def read(
         frame_rate=30.0,
         depth=depth,
     )
-    spans = {"start": steps.start.tolist(), "length": (bounds[:, 1] - bounds[:, 0] + 1).tolist()}
-    scenes = _scenes(folder, bounds[:, 0])
-    episodes = [Episode(*span, "", task=scene) for *span, scene in zip(*spans.values(), scenes, strict=True)]
-    rows, sizes = partial(ReadRows, threads=threads), conventions.cameras
-    frames = {name: partial(steps.frame, CAMERAS[name], size) for name, size in sizes.items()}
-    depths = {name: partial(steps.depth, DEPTHS[name], size) for name, size in sizes.items() if depth}
-    count = len(steps)
+    count, sizes = len(steps), conventions.cameras
+    frames = partial(ReadRows, dtype=torch.uint8, threads=threads)
+    deep = partial(ReadRows, dtype=torch.uint16, threads=threads)
+    seen = {name: (partial(steps.frame, CAMERAS[name], size), (count, *size)) for name, size in sizes.items()}
+    felt = {name: (partial(steps.depth, DEPTHS[name], size), (count, 1, *size[1:])) for name, size in sizes.items()}
     return Source(
         path=path,
         format="calvin",
         conventions=conventions,
-        episodes=episodes,
+        episodes=steps.episodes(_scenes(folder, bounds[:, 0])),
         segments=[*_sentences(folder, steps), *_unlabelled(folder, steps)],
-        frames={name: rows(frame, shape=(count, *sizes[name]), dtype=torch.uint8) for name, frame in frames.items()},
-        depth={
-            name: rows(frame, shape=(count, 1, *sizes[name][1:]), dtype=torch.uint16) for name, frame in depths.items()
-        },
+        frames={name: frames(read, shape=shape) for name, (read, shape) in seen.items()},
+        depth={name: deep(read, shape=shape) for name, (read, shape) in felt.items() if depth},
         state=ReadRows(steps.state, shape=(count, len(STATE_ENTRIES)), dtype=torch.float32),
         action=ReadRows(steps.action, shape=(count, VECTORS["rel_actions"]), dtype=torch.float32),
     )
@@ -97,18 +93,23 @@ class _Steps:
 
     def __init__(self, folder: Path, bounds: np.ndarray) -> None:
         self._folder, self._bounds = folder, bounds
-        ends = (bounds[:, 1] - bounds[:, 0] + 1).cumsum()
-        self.start = np.concatenate([[0], ends[:-1]])
-        self._end = ends
+        lengths = bounds[:, 1] - bounds[:, 0] + 1
+        self._end = lengths.cumsum()
+        self._start = self._end - lengths
         self._numbers = Recent(self._read_numbers, size=1 << 14)
 
     def __len__(self) -> int:
         return int(self._end[-1])
 
+    def episodes(self, scenes: Sequence[str]) -> list[Episode]:
+        """List the episodes, each with the scene it was recorded in."""
+        ends = zip(self._start.tolist(), self._end.tolist(), scenes, strict=True)
+        return [Episode(start, end - start, "", task=scene) for start, end, scene in ends]
+
     def file(self, row: int) -> Path:
         """Return the file of a row."""
         episode = int(np.searchsorted(self._end, row, side="right"))
-        return self._folder / f"episode_{int(self._bounds[episode, 0]) + row - int(self.start[episode]):07d}.npz"
+        return self._folder / f"episode_{int(self._bounds[episode, 0]) + row - int(self._start[episode]):07d}.npz"
 
     def spans(self, frames: np.ndarray) -> list[list[tuple[int, int, int]]]:
         """Locate spans of file numbers, both ends included: episode, first row and length of every part of each."""
@@ -119,7 +120,7 @@ class _Steps:
             parts = []
             for episode in range(one, other):
                 low, high = max(begin, int(self._bounds[episode, 0])), min(end, int(self._bounds[episode, 1]))
-                row = int(self.start[episode]) + low - int(self._bounds[episode, 0])
+                row = int(self._start[episode]) + low - int(self._bounds[episode, 0])
                 parts.append((episode, row, high - low + 1))
             found.append(parts)
         return found
@@ -132,7 +133,7 @@ class _Steps:
         """
         some = np.unique(np.linspace(0, len(self._bounds) - 1, min(PROBED, len(self._bounds))).astype(int))
         for episode in some.tolist():
-            for row in (self.start[episode], self._end[episode] - 1):
+            for row in (self._start[episode], self._end[episode] - 1):
                 if not (file := self.file(int(row))).is_file():
                     span = self._bounds[episode].tolist()
                     raise StoreError(f"{file} is missing; {TABLE} says that episode {episode} has the files {span}")
