@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,4 +201,5 @@ def _write_step(
     folder.mkdir(parents=True)
     for name, picture in pictures.items():
         (folder / f"image_{name}.jpg").write_bytes(encode(picture))
-    np.savez_compressed(folder / "other.npz", language_instruction=np.array(instruction), **numbers)
+    fields: dict[str, Any] = {**numbers, "language_instruction": np.array(instruction)}
+    np.savez_compressed(folder / "other.npz", **fields)

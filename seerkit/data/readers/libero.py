@@ -111,7 +111,7 @@ class _Files:
         self._kept: Recent[Path, h5py.File] = Recent(_open, size=OPEN_FILES)
 
     @contextlib.contextmanager
-    def use(self, path: Path) -> Iterator[h5py.File]:
+    def use(self, path: Path) -> Iterator[Any]:
         """Hand out a file, to nobody else meanwhile; a forked process opens its own."""
         if self._process != os.getpid():
             _Files.__init__(self)
@@ -121,8 +121,8 @@ class _Files:
     def demos(self, path: Path) -> list[_Demo]:
         """List a file's demonstrations, by number, after a look at the shapes of their arrays."""
         with self.use(path) as file:
-            data = file.get("data")
-            if data is None or not hasattr(data, "keys"):
+            data: Any = file.get("data")
+            if not hasattr(data, "keys"):
                 raise StoreError(f"{path}: lacks the group data; it has {sorted(file)}")
             sentence = _sentence(path, data.attrs)
             names = sorted(data, key=lambda name: _number(path, name))
@@ -164,7 +164,7 @@ def _sentence(path: Path, about: Mapping[str, Any]) -> str:
         inside = json.loads(about["problem_info"])["language_instruction"]
     except (KeyError, ValueError, TypeError) as error:
         raise StoreError(
-            f"{path}: expected a name such as open_the_drawer{_DEMO}.hdf5, or the attribute problem_info of data with a "
+            f"{path}: expected a name such as open_the_drawer{_DEMO}.hdf5, or data's attribute problem_info with a "
             f"language_instruction: {error!r}"
         ) from error
     return inside if isinstance(inside, str) else "".join(inside)

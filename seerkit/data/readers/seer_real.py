@@ -126,7 +126,11 @@ def _source(
     steps, scale = episodes[-1].end, torch.ones(7, dtype=torch.float64)
     if numbers.kind.metric:
         scale[:3], scale[3:6] = conventions.action_scale
-    kept = Recent(lambda row: numbers.read(*places.of(row)), size=1024)
+
+    def both(row: int) -> tuple[np.ndarray, np.ndarray]:
+        return numbers.read(*places.of(row))
+
+    kept = Recent(both, size=1024)
 
     def state(row: int) -> Tensor:
         return torch.from_numpy(kept(row)[0]).float()
