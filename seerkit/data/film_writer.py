@@ -96,11 +96,11 @@ class FilmWriter:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    import av
+    from av.error import FFmpegError
 
     try:
         yield
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise StoreError(f"{path}: the video cannot be written: {error}") from error
 
 

@@ -187,14 +187,14 @@ class _Folder:
         for key, array in block.items():
             name = feature_of(key)
             tally = self._tallies[name]
-            tally.add(array if isinstance(tally, PictureTally) else array.numpy())
+            tally.add(array)
             if name in self._films:
                 self._films[name][0].add(array)
             else:
                 table[name] = _pictures(array) if isinstance(tally, PictureTally) else _vectors(array)
         numbers = {"timestamp": times.astype(np.float32), **{name: counts[name] for name in COUNTS}}
         for name, values in numbers.items():
-            self._tallies[name].add(values[:, None])
+            self._tallies[name].add(torch.from_numpy(values)[:, None])
             table[name] = values
         self._data.write({name: table[name] for name in self.features if name in table})
 

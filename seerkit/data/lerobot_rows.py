@@ -38,7 +38,7 @@ class Spot:
 
 
 class Shards:
-    """Find rows in the parquet files, and read columns of one row group at a time; the newest two stay in memory.
+    """Find rows in the parquet files, and read columns of one row group at a time; the newest few stay in memory.
 
     Args:
         meta: of the data set.
@@ -52,7 +52,7 @@ class Shards:
         for number, place in enumerate(meta.places):
             self._episodes.setdefault(place.data, []).append(number)
         self._groups = Recent(self._group_ends, size=64)
-        self._numbers = Recent(self._read_numbers, size=2)
+        self._numbers = Recent(self._read_numbers, size=4)
 
     def step(self, row: int) -> tuple[int, int]:
         """Return the episode of a row of the data set, and which of its steps it is."""
@@ -298,16 +298,14 @@ def _plain(file: Path, table: pa.Table, name: str, dtype: type[np.generic]) -> n
 def _list_of_numbers(file: Path, table: pa.Table, name: str, *, width: int) -> np.ndarray:
     """Return a column of equally long lists, or of single numbers, as ``(rows, width)``."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     column = table[name].combine_chunks()
-    kind, lists = column.type, 0
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        lists, kind = column.null_count, kind.value_type
-        uneven = pc.list_value_length(column).unique().to_pylist() not in ([width], [])
-        column = column.flatten()
-        if uneven or lists:
+    kind, fixed = column.type, pa.types.is_fixed_size_list(column.type)
+    if fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = {kind.list_size} if fixed else {*column.value_lengths().to_pylist()}
+        if column.null_count or not lengths <= {width}:
             raise StoreError(f"{file}: {name} must have {width} numbers in every row")
+        kind, column = kind.value_type, column.flatten()
     if not pa.types.is_floating(kind) or column.null_count:
         raise StoreError(f"{file}: {name} must be {' or '.join(NUMBERS)} without gaps, it is {kind}")
     if len(column) != table.num_rows * width:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -21,13 +20,13 @@ class NumberTally:
         self._all: list[np.ndarray] = []
         self._episode = 0
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: Tensor) -> None:
         """Count more steps of the present episode.
 
         Shape:
             values: ``(R, width)``.
         """
-        self._all.append(values)
+        self._all.append(values.numpy())
 
     def end_episode(self) -> Stats:
         """Return the statistics of the present episode, and begin another."""
@@ -58,7 +57,7 @@ class PictureTally:
             pictures: uint8 or uint16 ``(R, C, H, W)``.
         """
         for channel, counts in enumerate(self._episode):
-            levels = pictures[:, channel].to(torch.int32).flatten().numpy()
+            levels = pictures[:, channel].flatten().numpy()
             counts += np.bincount(levels, minlength=len(counts))
         self._pictures[1] += len(pictures)
 

@@ -250,9 +250,9 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Turn what PyAV raises into an error that names the file."""
-    import av
+    from av.error import FFmpegError
 
     try:
         yield
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise StoreError(f"{path}: the video cannot be decoded: {error}") from error

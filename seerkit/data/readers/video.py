@@ -162,8 +162,8 @@ def _length(clip: Clip, film: Film, rate: float, line: int) -> int:
         span = f"{clip.start} to {'its end' if clip.end is None else clip.end} s"
         told = f"line {line} of {CAPTIONS} says {span}"
         raise StoreError(f"{clip.file}: {told}, the video has {film.frames} frames, the last at {last:.3f} s")
-    until = math.inf if clip.end is None else math.ceil((clip.end - clip.start) * rate - SLACK)
-    return min(until, math.floor((last - clip.start) * rate + SLACK) + 1)
+    length = math.floor((last - clip.start) * rate + SLACK) + 1
+    return length if clip.end is None else min(length, math.ceil((clip.end - clip.start) * rate - SLACK))
 
 
 def _one_rate(path: Path, films: dict[Path, Film]) -> float:
