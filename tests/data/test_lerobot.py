@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from seerkit.cli import app
 from seerkit.data.check import check
 from seerkit.data.conventions import (
     ACTION,
@@ -263,3 +265,22 @@ def test_overlapping_segments_come_back(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", segments=True)
     source = open_source(write_lerobot(store, tmp_path / "lerobot", codec="images"))
     assert list(source.segments or ())[:2] == [Segment(1, 6, "first", 0, "a"), Segment(4, 8, "second", 0, "b")]
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store")
+    told = run("data", "export", str(store.path), "--out", str(tmp_path / "out"), "--codec", "images")
+    assert f"wrote {tmp_path / 'out'}" in told.replace("\n", "")
+    (tmp_path / "out/meta/seerkit.json").unlink()
+    assert "gripper      unknown" in run("data", "info", str(tmp_path / "out"))
+    options = ["--option", "gripper_opens=-1", "--option", "action_scale=[0.02, 0.05]"]
+    run("data", "convert", str(tmp_path / "out"), "--out", str(tmp_path / "back"), *options)
+    back = Store(tmp_path / "back")
+    assert (back.conventions.gripper, back.conventions.action) == (OPEN_IS_MINUS, ACTION)
+    assert torch.equal(back.frames["primary"], store.frames["primary"])
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output

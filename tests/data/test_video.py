@@ -10,12 +10,16 @@ import torch
 from PIL import Image
 
 from seerkit import keys
+from seerkit.data.conventions import ConventionError
 from seerkit.data.convert import convert
 from seerkit.data.formats import open_source
 from seerkit.data.source import StoreError
 from seerkit.data.windows import Windows
 from seerkit.train.loop import train
 from seerkit.train.settings import Settings
+from seerkit.train.windows import training_windows
+from tests.data.made import episodes
+from tests.data.made_lerobot import write_v30
 from tests.data.made_video import write_captions, write_clips
 from tests.small import small_policy
 
@@ -94,3 +98,21 @@ def test_gr1_is_pre_trained_on_clips(tmp_path: Path) -> None:
     result = train(policy, store, tmp_path / "run", settings=settings, device="cpu", progress=False)
     assert set(result.metrics) >= {"loss", "loss_foresight"}
     assert result.metrics["loss"] == pytest.approx(result.metrics["loss_foresight"])
+
+
+def test_who_only_foresees_does_not_ask_what_an_action_means(tmp_path: Path) -> None:
+    folder = write_v30(tmp_path / "folder", episodes(2, size=(32, 32)), video=False)
+    store = convert(open_source(folder), tmp_path / "store")
+    told = {"holdout": 0.0, "updates": 1}
+    for name, overrides, refusal in (
+        ("gr1_video_pretrain", ("data.fps=15",), None),
+        ("gr1_calvin", ("data.fps=15", "data.state=null"), "gripper.*'unknown'"),
+        ("gr1_calvin", ("data.fps=15", "data.state=null", "+data.gripper=unknown", "+data.action_scale=unknown"), None),
+    ):
+        policy = small_policy(name, *overrides)
+        settings = Settings.read(policy.recipe.config["train"], told)
+        if refusal is None:
+            training_windows(policy, store, settings)
+        else:
+            with pytest.raises(ConventionError, match=refusal):
+                training_windows(policy, store, settings)
