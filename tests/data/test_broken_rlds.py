@@ -78,7 +78,7 @@ def not_finite() -> np.ndarray:
 
 
 def flip(content: bytes) -> bytes:
-    place = len(content) - 40
+    place = content.rindex(b"IDAT") + 9
     return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
