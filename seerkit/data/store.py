@@ -2,7 +2,8 @@
 
 ```
 store/
-  store.json             format, counts, conventions; written last, so what it does not count does not exist
+  store.json             format, counts, conventions, CRC-32 of the tables; written last, so what it does not count
+                         does not exist
   episodes.jsonl         one line per episode: start, length, instruction, success, seed, task, checksums
   segments.jsonl         one line per span with a sentence of its own, if sentences do not belong to whole episodes
   steps/                 what `TensorDict.load_memmap(store / "steps")` reads: all steps of all episodes, end to end
@@ -87,6 +88,16 @@ class Store(Source):
             action=mapped.get((keys.ACTION,)),
         )
 
+    def sizes(self) -> dict[Path, int]:
+        """Return the bytes that count of every array's file."""
+        sizes = {}
+        for key, (dtype, shape) in self.conventions.arrays().items():
+            if isinstance(frames := self.frames.get(key[-1]) if key[:-1] == keys.IMAGE else None, JpegRows):
+                sizes |= {ends_file(self.path, key): 8 * len(self), blob_file(self.path, key): frames.end}
+            else:
+                sizes[array_file(self.path, key)] = len(self) * math.prod(shape) * dtype.itemsize
+        return sizes
+
 
 class _Arrays:
     """Open a store's arrays."""
@@ -163,7 +174,7 @@ def _read_table(file: Path, make: Callable[..., Line], *, count: int) -> list[Li
     if not file.is_file():
         raise StoreError(f"{file} is missing; it must list {count} {make.__name__.lower()}s")
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()[:count]
+        lines = file.read_bytes().splitlines()[:count]  # of bytes: a sentence may hold what separates lines of text
         table = [make(**json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
         kind = "an episode" if make is Episode else "a segment"

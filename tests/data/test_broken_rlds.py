@@ -25,7 +25,7 @@ COMMAND = "steps/action_dict/cartesian_position"
 GRIPPER = "steps/observation/gripper_position"
 PICTURE = "steps/observation/wrist_image_left"
 SHARD = "droid-train.tfrecord-00000-of-00001"
-Break = Callable[[Path], None]
+Break = Callable[[Path], object]
 
 
 def episode() -> dict[str, Any]:
@@ -59,7 +59,7 @@ def without(field: str) -> Break:
 
 
 def bytes_of(name: str, change: Callable[[bytes], bytes]) -> Break:
-    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
 def described(name: str, change: Callable[[dict[str, Any]], object]) -> Break:
@@ -95,7 +95,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     ),
     "a byte flipped": (bytes_of(SHARD, flip), rf"{SHARD}: record 1: checksum .* recorded .*: damaged"),
     "not an example": (
-        lambda folder: (folder / SHARD).write_bytes(made_rlds.record(b"\x0a\xff\x01") * 2) and None,
+        lambda folder: (folder / SHARD).write_bytes(made_rlds.record(b"\x0a\xff\x01") * 2),
         rf"{SHARD} record 0: not a tf.train.Example: field 1 .* must end by byte 3",
     ),
     "no features.json": (lambda folder: (folder / "features.json").unlink(), "must hold features.json"),

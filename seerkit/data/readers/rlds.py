@@ -75,7 +75,7 @@ class _Records:
         for shard, (path, count) in zip(self._shards, data.shards, strict=True):
             if len(shard.records) != count:
                 raise StoreError(f"{path} must have {count} records (dataset_info.json), it has {len(shard.records)}")
-        self._mapped = Recent(lambda index: self._shards[index].map(), size=4)
+        self._mapped = Recent(self._map, size=4)
         self._opened = Recent(self._checked, size=2)
         self._numbers = Recent(self._compute, size=8)
         self._pictures = Recent(self._blobs, size=4)
@@ -198,6 +198,9 @@ class _Records:
         """Open a record whose bytes are what was written."""
         self._shards[place[0]].check(self._mapped(place[0]), place[1])
         return self._example(*place)
+
+    def _map(self, shard: int) -> memoryview:
+        return self._shards[shard].map()
 
     def _example(self, shard: int, record: int) -> Example:
         start, length = self._shards[shard].records[record]
