@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -68,7 +68,7 @@ class Store(Source):
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         meta = read_meta(path)
-        conventions = Conventions.read(meta["conventions"])
+        conventions = _conventions(path, meta["conventions"])
         arrays = _Arrays(path, steps=int(meta["steps"]), kind=meta.get("frames", "raw"))
         mapped = {key: arrays.open(key, *kind) for key, kind in conventions.arrays().items()}
         episodes = _read_table(path / TABLE, Episode, count=meta["episodes"])
@@ -175,10 +175,25 @@ def _read_table(file: Path, make: Callable[..., Line], *, count: int) -> list[Li
         raise StoreError(f"{file} is missing; it must list {count} {make.__name__.lower()}s")
     try:
         lines = file.read_bytes().splitlines()[:count]  # of bytes: a sentence may hold what separates lines of text
-        table = [make(**json.loads(line)) for line in lines]
+        table = [_line(make, json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
         kind = "an episode" if make is Episode else "a segment"
         raise StoreError(f"{file}: a line is not {kind}: {error}") from error
     if len(table) != count:
         raise StoreError(f"{file} must list {count} {make.__name__.lower()}s, it lists {len(table)}")
     return table
+
+
+def _line(make: Callable[..., Line], fields: dict[str, Any]) -> Line:
+    line = make(**fields)
+    for name, kind in (("start", int), ("length", int), ("instruction", str)):
+        if not isinstance(getattr(line, name), kind):
+            raise TypeError(f"{name} must be {kind.__name__}, got {getattr(line, name)!r}")
+    return line
+
+
+def _conventions(path: Path, fields: Mapping[str, Any]) -> Conventions:
+    try:
+        return Conventions.read(fields)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise StoreError(f"{path / META}: conventions are not as a store has them: {error}") from error
