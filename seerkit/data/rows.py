@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -117,6 +119,8 @@ class ReadRows:
 class Recent(Generic[K, V]):
     """Remember the newest few results of a function of one argument, per object and not per program.
 
+    Threads may share one; two that ask for the same at once may both work it out.
+
     Args:
         make: the function.
         size: how many results to keep.
@@ -125,16 +129,19 @@ class Recent(Generic[K, V]):
     def __init__(self, make: Callable[[K], V], *, size: int) -> None:
         self._make, self._size = make, size
         self._kept: collections.OrderedDict[K, V] = collections.OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, key: K) -> V:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
         value = self._make(key)
-        self._kept[key] = value
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
         return value
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": collections.OrderedDict()}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), self._make, size=self._size), ()
