@@ -6,6 +6,7 @@ import collections
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -92,10 +93,13 @@ class ReadRows:
         read: returns one row, given its number.
         shape: ``(N, ...)``.
         dtype: of the rows; ``read`` must return it.
+        threads: how many rows are read at the same time; more than 1 helps if ``read`` waits or decompresses.
     """
 
-    def __init__(self, read: Callable[[int], Tensor], *, shape: Sequence[int], dtype: torch.dtype) -> None:
-        self._read, self._shape, self._dtype = read, tuple(shape), dtype
+    def __init__(
+        self, read: Callable[[int], Tensor], *, shape: Sequence[int], dtype: torch.dtype, threads: int = 1
+    ) -> None:
+        self._read, self._shape, self._dtype, self._threads = read, tuple(shape), dtype, threads
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,9 +115,18 @@ class ReadRows:
         """Return a copy of some rows."""
         distinct, place = rows.flatten().unique(return_inverse=True)
         read = torch.empty(len(distinct), *self._shape[1:], dtype=self._dtype)
-        for index, row in enumerate(distinct.tolist()):
-            read[index] = self._read(row)
-        return read[place].view(*rows.shape, *self._shape[1:])
+        given = read.numpy()
+
+        def fill(index: int, row: int) -> None:
+            given[index] = self._read(row).numpy()
+
+        if self._threads > 1 and len(distinct) > 1:
+            with ThreadPoolExecutor(min(self._threads, len(distinct))) as pool:
+                collections.deque(pool.map(fill, range(len(distinct)), distinct.tolist()), maxlen=0)
+        else:
+            for index, row in enumerate(distinct.tolist()):
+                fill(index, row)
+        return take(read, place).view(*rows.shape, *self._shape[1:])
 
 
 class Recent(Generic[K, V]):
