@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,20 @@ class Film:
     size: tuple[int, int]
     frame_rate: float
     frames: int
+
+
+class Moment(NamedTuple):
+    """Locate a frame.
+
+    Args:
+        path: the video file.
+        seconds: from the file's first frame.
+        tolerance: how far away, in seconds, the frame may lie.
+    """
+
+    path: Path
+    seconds: float
+    tolerance: float
 
 
 class Reel:
@@ -154,17 +168,14 @@ class FilmRows:
     """Rows that are frames of video files; one file is open at a time.
 
     Args:
-        where: returns a row's file and its time in it.
+        where: says where a row's frame lies.
         shape: ``(N, 3, H, W)``.
-        tolerance: how far from its time, in seconds, a frame may lie.
         fit: turns a decoded frame (uint8 ``(H, W, 3)``) into one of the wanted size; frames must have it already if
             not given.
     """
 
-    def __init__(
-        self, where: Callable[[int], tuple[Path, float]], *, shape: Sequence[int], tolerance: float, fit: Fit | None
-    ) -> None:
-        self._where, self._shape, self._tolerance, self._fit = where, tuple(shape), tolerance, fit
+    def __init__(self, where: Callable[[int], Moment], *, shape: Sequence[int], fit: Fit | None = None) -> None:
+        self._where, self._shape, self._fit = where, tuple(shape), fit
         self._reel: Reel | None = None
 
     @property
@@ -190,8 +201,8 @@ class FilmRows:
         return frames[place].view(*rows.shape, *self._shape[1:])
 
     def _read(self, row: int) -> Tensor:
-        path, seconds = self._where(row)
-        picture = self._open(path).frame(seconds, tolerance=self._tolerance)
+        path, seconds, tolerance = self._where(row)
+        picture = self._open(path).frame(seconds, tolerance=tolerance)
         picture = picture if self._fit is None else self._fit(picture)
         expected = (*self._shape[2:], 3)
         if picture.shape != expected:

@@ -20,7 +20,7 @@ from seerkit.data.conventions import ACTION, OPEN_IS_MINUS, OPEN_IS_PLUS, STATES
 from seerkit.data.lerobot_extras import Extras, read_extras
 from seerkit.data.lerobot_meta import INFO, Meta, picture_size, read_meta
 from seerkit.data.lerobot_rows import PictureRows, Shards, VectorRows, width_of
-from seerkit.data.reel import FilmRows
+from seerkit.data.reel import FilmRows, Moment
 from seerkit.data.rows import Rows
 from seerkit.data.source import Episode, Segment, Source, StoreError
 
@@ -229,12 +229,12 @@ def _frames(shards: Shards, feature: str, size: tuple[int, int, int]) -> Rows:
     if meta.features[feature]["dtype"] == "image":
         return PictureRows(shards, feature, shape=size)
 
-    def where(row: int) -> tuple[Path, float]:
+    def where(row: int) -> Moment:
         episode, step = shards.step(row)
         film, begins = meta.places[episode].films[feature]
-        return film, begins + step / meta.frame_rate
+        return Moment(film, begins + step / meta.frame_rate, TOLERANCE / meta.frame_rate)
 
-    return FilmRows(where, shape=(shards.starts[-1], *size), tolerance=TOLERANCE / meta.frame_rate, fit=None)
+    return FilmRows(where, shape=(shards.starts[-1], *size))
 
 
 def _distances(shards: Shards, feature: str, size: tuple[int, int, int]) -> Rows:
