@@ -38,6 +38,7 @@ def info(path: PathArg, format: Format = None, option: Options = None) -> None:
 def check(path: PathArg, format: Format = None, option: Options = None) -> None:
     """Read every step and say what is damaged; exit code 1 if anything is."""
     from seerkit.data.check import check as look
+    from seerkit.data.check import tails
     from seerkit.data.formats import open_source
 
     source = open_source(path, format=format, **_options(option))
@@ -45,11 +46,13 @@ def check(path: PathArg, format: Format = None, option: Options = None) -> None:
     with _bar("episodes") as told:
         for finding in look(source, progress=told):
             found += 1
-            where = f"episode {finding.episode} {finding.array}".rstrip()
+            where = f"{'' if finding.episode is None else f'episode {finding.episode} '}{finding.array}".rstrip()
             console.print(f"[red]{where}[/]: ", end="")
             console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+    for tail in tails(source):
+        console.print(f"[yellow]note[/] {tail}", highlight=False, soft_wrap=True)
     if found:
-        console.print(f"{found} of {len(source.episodes)} episodes' arrays are damaged")
+        console.print(f"{found} damaged, of {len(source.episodes)} episodes and their arrays", highlight=False)
         raise typer.Exit(1)
     console.print(f"[green]ok[/]  {len(source.episodes)} episodes, {len(source)} steps")
 
@@ -122,15 +125,18 @@ def split(
     seed: Annotated[int, typer.Option(help="another seed, another choice")] = 0,
 ) -> None:
     """Divide a store in two, so that no layout is in both."""
+    from seerkit.data.files import fresh_folder
     from seerkit.data.split import split_episodes
     from seerkit.data.store import Store
     from seerkit.data.writer import merge as join
 
     whole = Store(store)
-    train, held = split_episodes(whole, holdout=holdout, seed=seed)
-    for name, episodes in (("train", train), ("held-out", held)):
-        part = join([whole], out / name, order=[(0, index) for index in episodes])
-        console.print(f"wrote {part!r}", highlight=False, soft_wrap=True)
+    sides = dict(zip(("train", "held-out"), split_episodes(whole, holdout=holdout, seed=seed), strict=True))
+    with fresh_folder(out) as draft:
+        for name, episodes in sides.items():
+            join([whole], draft / name, order=[(0, index) for index in episodes])
+    for name in sides:
+        console.print(f"wrote {Store(out / name)!r}", highlight=False, soft_wrap=True)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Recording:
             is what teaches a policy to listen. Needs an env with ``goals`` and ``set_goal``.
         horizon: steps after which an episode has failed; the env's own limit if not given.
         keep_failures: whether to keep episodes that failed, too.
+        play: whether to record play: no sentence is stored, and an episode is kept whatever became of it.
 
     Raises:
         ValueError: a value is out of range.
@@ -60,11 +61,14 @@ class Recording:
     ask: float = 0.0
     horizon: int | None = None
     keep_failures: bool = False
+    play: bool = False
 
     def __post_init__(self) -> None:
         shares = (self.random_start, self.ask)
         if self.noise < 0 or self.chain < 0 or (self.horizon or 1) < 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(f"noise, chain, horizon cannot be negative; random_start and ask are shares; got {self}")
+        if self.play and self.ask:
+            raise ValueError("ask stores the same step with other sentences, and play stores no sentence; choose one")
 
 
 @dataclasses.dataclass
@@ -165,7 +169,7 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
     base: Any = env.unwrapped
     expert = base.expert(rng, noise=recording.noise)
     horizon = recording.horizon or 0
-    segments = [_begin(observation, observation["language_instruction"])]
+    segments = [_begin(observation, "" if recording.play else observation["language_instruction"])]
     answers: list[Segment] = []
     switches = _switches(rng, recording.chain)
     switch = next(switches)
@@ -180,11 +184,13 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
         failed = truncated or (terminated and not segment.success) or len(segment.state) >= horizon
         if switch is not None and (segment.success or (len(segment.state) == switch and not failed)):
             segment.cut = not segment.success
-            segments.append(_begin(observation, _other_goal(base, rng)))
+            told = _other_goal(base, rng)
+            segments.append(_begin(observation, "" if recording.play else told))
             switch = next(switches)
         elif segment.success or failed:
             break
-    kept = [segment for segment in segments if segment.success or segment.cut or recording.keep_failures]
+    every = recording.keep_failures or recording.play
+    kept = [segment for segment in segments if segment.success or segment.cut or every]
     return kept + answers if kept else []
 
 

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from seerkit.data.files import write_text
+from seerkit.data.rows import take
 from seerkit.data.source import Source, StoreError
 from seerkit.data.store import META, FrameKind, Store
 from seerkit.data.writer import StoreWriter, copy_episode
@@ -51,8 +54,8 @@ def convert(source: Source, out: str | Path, *, frames: FrameKind = "raw", progr
             if time.monotonic() - committed > COMMIT_EVERY:
                 writer.commit()
                 committed = time.monotonic()
-    draft.joinpath(NOTE).unlink()
     draft.rename(out)
+    out.joinpath(NOTE).unlink()
     return Store(out)
 
 
@@ -74,11 +77,18 @@ def _begin(draft: Path, source: Source, frames: FrameKind) -> None:
         return
     if (draft / META).exists():
         raise StoreError(f"{draft} is in the way; remove it")
-    draft.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(note))
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(note))
+    except OSError as error:
+        raise StoreError(f"{draft} cannot be written: {error}") from error
 
 
 def fingerprint(source: Source) -> str:
-    """Return a short digest of a source's table and conventions; frames are not read."""
+    """Return a short digest of a source's table, its conventions, and its first and last step."""
     spans: Sequence[object] = [*source.episodes, *(source.segments or ())]
-    return hashlib.sha256(f"{source.conventions}{spans}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{source.conventions}{spans}".encode())
+    for key, array in sorted(source.arrays().items()):
+        digest.update("/".join(key).encode())
+        digest.update(take(array, torch.tensor([0, len(source) - 1])).numpy().tobytes())
+    return digest.hexdigest()[:16]

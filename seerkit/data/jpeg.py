@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,22 @@ from seerkit.data.rows import Recent
 from seerkit.data.source import StoreError
 
 QUALITY = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Hold frames that are compressed already, so that copying them loses nothing more.
+
+    Args:
+        blobs: one per frame.
+        shape: ``(L, 3, H, W)`` of the frames.
+    """
+
+    blobs: Sequence[bytes]
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.blobs)
 
 
 class BlobError(StoreError):
@@ -87,6 +104,14 @@ class JpegRows:
         """Return one frame as it is stored."""
         start = int(self._ends[row - 1]) if row else 0
         return self._blobs[start : int(self._ends[row])].tobytes()
+
+    def encoded(self, rows: Tensor) -> Encoded:
+        """Return some frames as they are stored.
+
+        Shape:
+            rows: int64 ``(L,)``.
+        """
+        return Encoded([self.blob(row) for row in rows.tolist()], (len(rows), *self._shape))
 
     def take(self, rows: Tensor) -> Tensor:
         """Decode some frames, each once."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from seerkit import keys
 from seerkit.data.conventions import Conventions
 from seerkit.data.files import write_text
-from seerkit.data.jpeg import encode
+from seerkit.data.jpeg import Encoded, encode
 from seerkit.data.source import Episode, Segment, StoreError
 from seerkit.data.store import (
     FORMAT,
@@ -61,6 +61,7 @@ class Pages:
         self._files: dict[Path, FileIO] = {}
         self._committed: dict[Path, int] = {}
         self._sizes: dict[Path, int] = {}
+        self._sums: dict[str, int] = {}
 
     def __enter__(self) -> Pages:
         with contextlib.ExitStack() as stack:
@@ -81,11 +82,11 @@ class Pages:
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
 
-    def write(self, arrays: Mapping[tuple[str, ...], Tensor], sums: dict[str, int]) -> None:
+    def write(self, arrays: Mapping[tuple[str, ...], Tensor | Encoded], sums: dict[str, int]) -> None:
         """Append steps to every array.
 
         Args:
-            arrays: by key.
+            arrays: by key; frames that are compressed already only to a store that keeps them so.
             sums: CRC-32 of the episode in each array so far; updated.
 
         Raises:
@@ -93,7 +94,7 @@ class Pages:
         """
         for key, array in arrays.items():
             name = "/".join(key)
-            if self.kind == "jpeg" and key[:-1] == keys.IMAGE:
+            if isinstance(array, Encoded) or (self.kind == "jpeg" and key[:-1] == keys.IMAGE):
                 sums[name] = self._write_blobs(key, array, sums.get(name, 0))
                 continue
             content = array.contiguous().numpy().data
@@ -103,9 +104,10 @@ class Pages:
 
     def note(self, line: Episode | Segment) -> None:
         """Append a line to its table."""
-        file = self.folder / (TABLE if isinstance(line, Episode) else SEGMENTS)
-        text = json.dumps(dataclasses.asdict(line), ensure_ascii=False) + "\n"
-        self._append(file, text.encode())
+        name = TABLE if isinstance(line, Episode) else SEGMENTS
+        text = json.dumps(dataclasses.asdict(line), ensure_ascii=False).encode() + b"\n"
+        self._append(self.folder / name, text)
+        self._sums[name] = zlib.crc32(text, self._sums.get(name, 0))
         if isinstance(line, Episode):
             self.episodes += 1
         else:
@@ -117,16 +119,16 @@ class Pages:
         Raises:
             StoreError: the disk does not take it.
         """
-        for path, file in self._files.items():
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise StoreError(f"{path}: cannot be written: {error}") from error
-        describe(self.folder / STEPS, self.conventions, self.steps, kind=self.kind)
         meta: dict[str, Any] = {"format": FORMAT, "version": VERSION, "steps": self.steps, "episodes": self.episodes}
         meta |= {"segments": self.segments} if self.segmented else {}
-        meta |= {"frames": self.kind, "conventions": dataclasses.asdict(self.conventions)}
-        write_text(self.folder / META, json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
+        meta |= {"tables": self._sums, "frames": self.kind, "conventions": dataclasses.asdict(self.conventions)}
+        try:
+            for file in self._files.values():
+                os.fsync(file.fileno())
+            describe(self.folder / STEPS, self.conventions, self.steps, kind=self.kind)
+            write_text(self.folder / META, json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be written: {error}") from error
         self._committed = dict(self._sizes)
 
     def place(self) -> tuple[dict[Path, int], int]:
@@ -141,9 +143,9 @@ class Pages:
                 os.truncate(path, size)
         self._sizes = sizes
 
-    def _write_blobs(self, key: tuple[str, ...], frames: Tensor, total: int) -> int:
+    def _write_blobs(self, key: tuple[str, ...], frames: Tensor | Encoded, total: int) -> int:
         file = blob_file(self.folder, key)
-        blobs = [encode(frame) for frame in frames]
+        blobs = frames.blobs if isinstance(frames, Encoded) else [encode(frame) for frame in frames]
         place = self._sizes[file]
         ends = torch.tensor([len(blob) for blob in blobs]).cumsum(0) + place
         for blob in blobs:
@@ -153,13 +155,16 @@ class Pages:
         return total
 
     def _append(self, path: Path, content: bytes | memoryview) -> None:
-        left = memoryview(content).cast("B")
+        left, before = memoryview(content).cast("B"), self._sizes[path]
         try:
             while left:
                 written = self._files[path].write(left)
                 self._sizes[path] += written
                 left = left[written:]
         except OSError as error:
+            with contextlib.suppress(OSError):  # what hinders it must not hide the first error
+                os.truncate(path, before)
+            self._sizes[path] = before
             raise StoreError(f"{path}: cannot be written: {error}") from error
 
     def _names(self) -> list[Path]:
@@ -194,15 +199,9 @@ class Pages:
         self.steps, self.episodes, self.segments = len(store), len(store.episodes), len(store.segments or ())
         for name, count in ((TABLE, self.episodes), (SEGMENTS, self.segments)):
             if (file := self.folder / name).exists():
-                self._committed[file] = sum(len(line) for line in file.read_bytes().splitlines(keepends=True)[:count])
-        for key, (dtype, shape) in self.conventions.arrays().items():
-            if self.kind == "jpeg" and key[:-1] == keys.IMAGE:
-                ends: Any = store.frames[key[-1]]
-                self._committed[ends_file(self.folder, key)] = 8 * self.steps
-                self._committed[blob_file(self.folder, key)] = ends.end
-            else:
-                size = torch.Size(shape).numel() * dtype.itemsize
-                self._committed[array_file(self.folder, key)] = self.steps * size
+                lines = b"".join(file.read_bytes().splitlines(keepends=True)[:count])
+                self._committed[file], self._sums[name] = len(lines), zlib.crc32(lines)
+        self._committed |= store.sizes()
 
     def _leave(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

@@ -2,7 +2,8 @@
 
 ```
 store/
-  store.json             format, counts, conventions; written last, so what it does not count does not exist
+  store.json             format, counts, conventions, CRC-32 of the tables; written last, so what it does not count
+                         does not exist
   episodes.jsonl         one line per episode: start, length, instruction, success, seed, task, checksums
   segments.jsonl         one line per span with a sentence of its own, if sentences do not belong to whole episodes
   steps/                 what `TensorDict.load_memmap(store / "steps")` reads: all steps of all episodes, end to end
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -67,7 +68,7 @@ class Store(Source):
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         meta = read_meta(path)
-        conventions = Conventions.read(meta["conventions"])
+        conventions = _conventions(path, meta["conventions"])
         arrays = _Arrays(path, steps=int(meta["steps"]), kind=meta.get("frames", "raw"))
         mapped = {key: arrays.open(key, *kind) for key, kind in conventions.arrays().items()}
         episodes = _read_table(path / TABLE, Episode, count=meta["episodes"])
@@ -86,6 +87,16 @@ class Store(Source):
             state=mapped.get(keys.STATE),
             action=mapped.get((keys.ACTION,)),
         )
+
+    def sizes(self) -> dict[Path, int]:
+        """Return the bytes that count of every array's file."""
+        sizes = {}
+        for key, (dtype, shape) in self.conventions.arrays().items():
+            if isinstance(frames := self.frames.get(key[-1]) if key[:-1] == keys.IMAGE else None, JpegRows):
+                sizes |= {ends_file(self.path, key): 8 * len(self), blob_file(self.path, key): frames.end}
+            else:
+                sizes[array_file(self.path, key)] = len(self) * math.prod(shape) * dtype.itemsize
+        return sizes
 
 
 class _Arrays:
@@ -163,11 +174,26 @@ def _read_table(file: Path, make: Callable[..., Line], *, count: int) -> list[Li
     if not file.is_file():
         raise StoreError(f"{file} is missing; it must list {count} {make.__name__.lower()}s")
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()[:count]
-        table = [make(**json.loads(line)) for line in lines]
+        lines = file.read_bytes().splitlines()[:count]  # of bytes: a sentence may hold what separates lines of text
+        table = [_line(make, json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
         kind = "an episode" if make is Episode else "a segment"
         raise StoreError(f"{file}: a line is not {kind}: {error}") from error
     if len(table) != count:
         raise StoreError(f"{file} must list {count} {make.__name__.lower()}s, it lists {len(table)}")
     return table
+
+
+def _line(make: Callable[..., Line], fields: dict[str, Any]) -> Line:
+    line = make(**fields)
+    for name, kind in (("start", int), ("length", int), ("instruction", str)):
+        if not isinstance(getattr(line, name), kind):
+            raise TypeError(f"{name} must be {kind.__name__}, got {getattr(line, name)!r}")
+    return line
+
+
+def _conventions(path: Path, fields: Mapping[str, Any]) -> Conventions:
+    try:
+        return Conventions.read(fields)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise StoreError(f"{path / META}: conventions are not as a store has them: {error}") from error

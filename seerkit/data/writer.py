@@ -15,12 +15,13 @@ from torch import Tensor
 from seerkit import keys
 from seerkit.data.conventions import Conventions
 from seerkit.data.files import fresh_folder
+from seerkit.data.jpeg import Encoded, JpegRows
 from seerkit.data.pages import Pages
-from seerkit.data.rows import take
+from seerkit.data.rows import Rows, take
 from seerkit.data.source import Episode, Segment, Source, StoreError
 from seerkit.data.store import FRAME_KINDS, FrameKind, Store
 
-Array = Tensor | np.ndarray
+Array = Tensor | np.ndarray | Encoded
 
 BLOCK = 256
 """Steps that are copied at a time."""
@@ -82,9 +83,12 @@ class StoreWriter:
         if self.path.exists() and not self.append:
             raise StoreError(f"{self.path} exists already; choose another name or remove it")
         with contextlib.ExitStack() as stack:
-            folder = self.path if self.append else stack.enter_context(fresh_folder(self.path))
-            pages = Pages(folder, self.conventions, frames=self.frames, segments=self.segments)
-            self._pages = stack.enter_context(pages)
+            try:
+                folder = self.path if self.append else stack.enter_context(fresh_folder(self.path))
+                pages = Pages(folder, self.conventions, frames=self.frames, segments=self.segments)
+                self._pages = stack.enter_context(pages)
+            except OSError as error:
+                raise StoreError(f"{self.path} cannot be written: {error}") from error
             stack.push(self._finish)
             self._stack = stack.pop_all()
         return self
@@ -159,11 +163,11 @@ class StoreWriter:
                 self._pages.write(checked, sums)
             if self.steps == start:
                 raise StoreError("an episode must have at least one step, got 0")
+            episode = Episode(start, self.steps - start, instruction, bool(success), seed, task, sums)
+            self._pages.note(episode)
         except BaseException:
             self._pages.cut(place)
             raise
-        episode = Episode(start, self.steps - start, instruction, bool(success), seed, task, sums)
-        self._pages.note(episode)
         self._newest = episode
         return episode
 
@@ -202,7 +206,7 @@ class StoreWriter:
 
 def check_arrays(
     conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int
-) -> dict[tuple[str, ...], Tensor]:
+) -> dict[tuple[str, ...], Tensor | Encoded]:
     """Make sure that an episode's arrays are what its conventions say, and return them as tensors.
 
     Raises:
@@ -214,9 +218,14 @@ def check_arrays(
         raise StoreError(f"an episode must have the arrays {expected}, got {sorted(arrays)}")
     if length < 1:
         raise StoreError("an episode must have at least one step, got 0")
-    checked = {}
+    checked: dict[tuple[str, ...], Tensor | Encoded] = {}
     for key, array in arrays.items():
         dtype, shape = kinds[key]
+        if isinstance(array, Encoded):
+            if array.shape != (length, *shape):
+                raise StoreError(f"{key} must be {(length, *shape)}, got {array.shape}")
+            checked[key] = array
+            continue
         tensor = torch.as_tensor(array)
         if tensor.is_floating_point() and dtype == torch.float32:
             tensor = tensor.float()
@@ -231,12 +240,19 @@ def check_arrays(
 
 
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
-    """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time."""
+    """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time.
+
+    Frames that are JPEG and stay so are copied as they are.
+    """
     facts = source.episodes[index]
     about = {name: getattr(facts, name) for name in ("instruction", "success", "seed", "task")}
     rows = torch.arange(facts.start, facts.end).split(BLOCK)
     arrays = source.arrays()
-    blocks = ({key: take(array, part) for key, array in arrays.items()} for part in rows)
+
+    def read(array: Tensor | Rows, part: Tensor) -> Tensor | Encoded:
+        return array.encoded(part) if writer.frames == "jpeg" and isinstance(array, JpegRows) else take(array, part)
+
+    blocks = ({key: read(array, part) for key, array in arrays.items()} for part in rows)
     episode = writer.add_blocks(blocks, **about)
     for segment in source.segments or ():
         if segment.episode == index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -152,3 +153,20 @@ def test_the_twin_is_recorded(tmp_path: Path) -> None:
     assert all("block" in episode.instruction for episode in store.episodes)
     assert float(store.action.abs().max()) <= 1
     assert set(store.action[:, 6].tolist()) <= {-1.0, 1.0}
+
+
+def test_play_is_recorded_without_sentences(tmp_path: Path) -> None:
+    given = {"episodes": 4, "seed": 1, "workers": 1, "env_options": {"lazy": 3}, "progress": False}
+    told = Recording(horizon=40, noise=0.05, random_start=0.5, keep_failures=True)
+    store = collect(LineEnv, tmp_path / "told", recording=told, **given)
+    play = collect(
+        LineEnv, tmp_path / "play", recording=dataclasses.replace(told, keep_failures=False, play=True), **given
+    )
+    assert {episode.instruction for episode in play.episodes} == {""}
+    assert not all(episode.success for episode in play.episodes), "kept whatever became of them"
+    assert torch.equal(play.action, store.action), "the same episodes otherwise"
+    chained = Recording(horizon=40, chain=2, play=True)
+    store = collect(LineEnv, tmp_path / "chain", recording=chained, **given)
+    assert {episode.instruction for episode in store.episodes} == {""}
+    with pytest.raises(ValueError, match="play stores no sentence"):
+        Recording(ask=0.5, play=True)
