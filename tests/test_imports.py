@@ -100,6 +100,7 @@ LIGHT = {  # import torch, if at all, inside functions
     "cli_ablate",
     "cli_convert",
     "cli_data",
+    "cli_eval",
     "cli_hub",
     "cli_init",
     "show",
