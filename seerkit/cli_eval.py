@@ -34,6 +34,7 @@ def show_comparison(first: Path, second: Path, console: Console) -> None:
     for note in found.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
     console.print(f"[bold]{_verdict(found)}[/]", highlight=False, soft_wrap=True)
+    console.print("[dim]Of these weights; another training of the same recipe may differ by more.[/]", highlight=False)
 
 
 def _short(value: object) -> str:
@@ -43,26 +44,25 @@ def _short(value: object) -> str:
 
 
 def _scores(found: Comparison) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("success", "A", "B", "B - A, points", "p"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("compared", overflow="fold")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for column in ("success, %", "A", "B", "B - A", "p", "episodes", "alone"):
+        table.add_column(column)
     for score in (found.overall, *found.tasks):
         change = score.change
         told = f"{100 * change.value:+.0f} ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
-        table.add_row(score.task, *map(_rate, (score.first, score.second)), told, f"{score.p:.3g}", _how(score))
+        table.add_row(score.task, *map(_rate, (score.first, score.second)), told, f"{score.p:.2g}", *_how(score))
     return table
 
 
 def _rate(rate: object) -> str:
     value, low, high = (100 * getattr(rate, name) for name in ("value", "low", "high"))
-    return f"{value:.0f} % ({low:.0f} to {high:.0f})"
+    return f"{value:.0f} ({low:.0f} to {high:.0f})"
 
 
-def _how(score: Score) -> str:
+def _how(score: Score) -> tuple[str, str]:
     if not score.paired:
-        return f"{score.episodes[0]} and {score.episodes[1]} episodes, other layouts"
-    return f"{score.episodes[0]} layouts; only A {score.only_first}, only B {score.only_second}"
+        return f"{score.episodes[0]}, {score.episodes[1]}", "-"
+    return str(score.episodes[0]), f"{score.only_first} : {score.only_second}"
 
 
 def _verdict(found: Comparison) -> str:

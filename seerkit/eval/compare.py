@@ -151,7 +151,7 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[F
     What only repeats an entry of the recipe is left out: the ensembler, say, is part of ``execution``, too.
     """
     one, two = dict(_leaves(first)), dict(_leaves(second))
-    for name in dict.fromkeys([*one, *two]):
+    for name in sorted(one.keys() | two.keys()):
         left, right = one.get(name, ABSENT), two.get(name, ABSENT)
         if left != right and name not in UNTOLD and not _follows(name):
             yield Field(name, left, right)
