@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from seerkit import cli_ablate, cli_hub
+from seerkit import cli_ablate, cli_hub, cli_viz
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
 from seerkit.cli_eval import show_comparison
@@ -141,6 +141,7 @@ def train(
 
 push = app.command()(cli_hub.push)
 fetch = app.command()(cli_hub.fetch)
+viz = app.command()(cli_viz.viz)
 
 
 @app.command(name="eval")
