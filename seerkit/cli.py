@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from seerkit import cli_ablate, cli_features, cli_hub
+from seerkit import cli_ablate, cli_features, cli_hub, cli_viz
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
+from seerkit.cli_eval import show_comparison
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
@@ -149,11 +150,14 @@ def train(
 features = app.command()(cli_features.features)
 push = app.command()(cli_hub.push)
 fetch = app.command()(cli_hub.fetch)
+viz = app.command()(cli_viz.viz)
 
 
 @app.command(name="eval")
-def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
+def evaluate(  # noqa: PLR0913 - options of a command, each with its own name on the command line
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub", show_default=False)
+    ] = None,
     env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
     episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
     out: Annotated[
@@ -163,8 +167,19 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
     record: Annotated[int | None, typer.Option(help="episodes to film")] = None,
     threads: Annotated[int | None, typer.Option(help="torch threads; 1 suits small policies beside simulators")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="two report.json, or folders with one: name what differs, test the difference", metavar="A B"
+        ),
+    ] = None,
 ) -> None:
-    """Roll a policy out beside the expert and chance; write report.json and report.html."""
+    """Roll a policy out beside the expert and chance, write report.json and report.html; or compare two reports."""
+    if compare is not None and checkpoint is None:
+        show_comparison(*compare, console)
+        return
+    if checkpoint is None or compare is not None:
+        raise ValueError("expected a checkpoint to evaluate, or --compare A B to compare two reports; one of the two")
     from seerkit.eval.evaluate import evaluate as play
     from seerkit.eval.evaluate import plan_of
     from seerkit.policy import Policy

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from seerkit.eval.actors import EpisodeActor, ExpertActor, RandomActor
 from seerkit.eval.curves import Curves, listening, read_curves, told_by
-from seerkit.eval.provenance import provenance
+from seerkit.eval.provenance import mismatches, provenance
+from seerkit.eval.published import benchmark_of
 from seerkit.eval.quality import summarise
 from seerkit.eval.records import Rollout
 from seerkit.eval.report import EXPERT, RANDOM, TRAINED, Report
@@ -129,13 +130,15 @@ def evaluate(
     for name in plan.baselines:
         rollouts[name] = _baseline(name, plan, progress)
     curves = read_curves(metrics or _beside(checkpoint))
+    environments = rollouts[TRAINED].environments
     report = Report(
         title=title or f"{built.recipe.name} on {', '.join(scene.task for scene in plan.scenes)}",
         rollouts=rollouts,
         summary=str(config.get("meta", {}).get("summary", "")),
-        provenance=provenance(built, checkpoint=checkpoint, protocol=plan.to_dict()),
+        provenance=provenance(built, checkpoint=checkpoint, protocol=plan.to_dict(), environments=environments),
         curves=curves,
-        warnings=warnings(rollouts, curves),
+        warnings=[*mismatches(config, environments), *warnings(rollouts, curves)],
+        benchmark=benchmark_of([scene.name for scene in plan.scenes], split=(config.get("data") or {}).get("split")),
     )
     if out is not None:
         report.write(out)

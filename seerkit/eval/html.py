@@ -13,6 +13,7 @@ import numpy as np
 from seerkit.eval.curves import figures, listening, told_by
 from seerkit.eval.pictures import mp4, png, still
 from seerkit.eval.plots import chart, number
+from seerkit.eval.published import METRICS, RATE, published
 from seerkit.eval.quality import judge
 from seerkit.eval.records import Recording, Rollout
 from seerkit.eval.statistics import Interval
@@ -32,7 +33,8 @@ def render(report: "Report") -> str:
         _warnings(report.warnings),
         _section("foresight", "What it saw, foresaw, and what came", _films(report), _FORESIGHT),
         _section("training", "Training", _charts(report)),
-        _section("tasks", "Tasks", _tasks(report), "Wilson 95 % intervals. Click a heading to sort."),
+        _section("tasks", "Tasks", _tasks(report), _TASKS),
+        _section("published", f"Published on {report.benchmark}", _published(report), _PUBLISHED),
         _section("episodes", "Episodes", _episodes(report), "Every episode is a function of its seed."),
         _section("provenance", "Provenance", _provenance(report), "What can change these numbers."),
     ]
@@ -45,6 +47,16 @@ def render(report: "Report") -> str:
 _FORESIGHT = (
     "Left: what the cameras saw. Middle: the frame the policy drew, before acting, for a few steps later. Right: the "
     "frame that then came. At ten steps per second."
+)
+
+
+_TASKS = (
+    "Wilson's 95 % interval, and the bootstrap's, which has no width where all episodes went alike. Click a heading to "
+    "sort."
+)
+_PUBLISHED = (
+    "Published by others, with their checkpoints, simulators and protocols: nobody measured these numbers here. Only "
+    "the row marked so comes from this evaluation."
 )
 
 
@@ -99,7 +111,7 @@ def _tiles(report: "Report") -> str:
     trained = report.rollouts.get("trained")
     if trained and trained.latency:
         spent = trained.latency
-        detail = f"p50 for {spent.rows} at once; p95 {number(spent.p95)} ms"
+        detail = f"p50 for {spent.rows} at once; p95 {number(spent.p95)} ms; first answer {number(spent.warm_up)} ms"
         tiles.append(("Time to act", f"{number(spent.p50)} ms", detail))
     steps = [episode.steps for episode in trained.episodes if episode.success] if trained else []
     if steps:
@@ -182,23 +194,49 @@ def _charts(report: "Report") -> str:
 
 
 def _tasks(report: "Report") -> str:
-    heads = ("Actor", "Task", "Instruction", "Success", "95 % interval", "Episodes", "Steps to success")
+    heads = ("Actor", "Task", "Instruction", "Success", "95 % interval", "Bootstrap", "Episodes", "Steps to success")
     rows = []
     for group in report.groups():
-        rate, steps = group.rate, group.steps
+        rate, drawn, steps = group.rate, group.resampled, group.steps
         meter = f'<span class="meter {_text(group.actor)}"><i style="width:{100 * rate.value:.1f}%"></i></span>'
-        interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
         cells = [
             _cell(NAMES.get(group.actor, group.actor)),
             _cell(group.task),
             _cell(group.instruction),
             _cell(percent(rate), rate.value, extra=meter),
-            _cell(interval, rate.low),
+            _cell(_ends(rate), rate.low),
+            _cell(_ends(drawn), drawn.low),
             _cell(len(group.episodes), len(group.episodes)),
             _cell(f"{steps.value:.1f}" if steps else "-", steps.value if steps else 1e9),
         ]
         rows.append("".join(cells))
-    return _table(heads, rows, numeric={3, 4, 5, 6}) if rows else ""
+    return _table(heads, rows, numeric={3, 4, 5, 6, 7}) if rows else ""
+
+
+def _ends(interval: Interval) -> str:
+    return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+
+
+def _published(report: "Report") -> str:
+    numbers = published(report.benchmark)
+    if not numbers or report.benchmark is None:
+        return ""
+    metric = METRICS[report.benchmark]
+    unit = " %" if metric == RATE else ""
+    rows = [_own(report)] if metric == RATE and "trained" in report.rollouts else []
+    for one in numbers:
+        chain = " / ".join(f"{share:.1f}" for share in one.in_a_row) or "-"
+        cells = [_cell(one.policy), _cell("published"), _cell(f"{one.value:g}{unit}", one.value), _cell(chain)]
+        rows.append("".join([*cells, _cell(one.source)]))
+    heads = ("Policy", "Measured", metric.capitalize(), "1 to 5 in a row, %", "Source")
+    return _table(heads, rows, numeric={2})
+
+
+def _own(report: "Report") -> str:
+    rate = report.rate()
+    told = f"{100 * rate.value:.1f} % ({_ends(rate)})"
+    cells = [_cell(report.title), _cell("here"), _cell(told, 100 * rate.value), _cell("-"), _cell("this evaluation")]
+    return "".join(cells)
 
 
 def _episodes(report: "Report") -> str:

@@ -28,19 +28,30 @@ PACKAGES = (
     "mujoco",
     "franky-sim",
     "pybullet",
+    "robosuite",
     "hf-libero",
 )
 WEIGHTS = "model.safetensors"
+MEANING = ("state", "fps", "action_scale", "gripper")
+"""What a recipe's ``data`` section and an environment both say about their numbers; null says nothing."""
 
 
-def provenance(policy: "Policy", *, checkpoint: Path | None = None, protocol: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(
+    policy: "Policy",
+    *,
+    checkpoint: Path | None = None,
+    protocol: Mapping[str, Any],
+    environments: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Describe a policy, how it was run and on what, in plain values for a report.
 
     Args:
         policy: what acted.
         checkpoint: the folder it was loaded from, if any.
         protocol: environments, seeds, episodes, workers: see `seerkit.eval.evaluate.Plan.to_dict`.
+        environments: task -> what its environment says of itself: see `seerkit.eval.seat.Seat.described`.
     """
+    said = environments or {}
     config = policy.recipe.config
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,16 +68,19 @@ def provenance(policy: "Policy", *, checkpoint: Path | None = None, protocol: Ma
         },
         "protocol": dict(protocol),
         "execution": execution(policy),
-        "image_pipeline": config.get("pixels"),
-        "conventions": conventions(),
-        "renderer": renderer(),
+        "image_pipeline": {
+            "frames": {task: dict(one["frames"]) for task, one in said.items()},
+            **(config.get("pixels") or {}),
+        },
+        "conventions": conventions(config, said),
+        "renderer": {**renderer(), "environments": {task: one["renderer"] for task, one in said.items()}},
         "versions": versions(),
         "machine": machine(),
     }
 
 
 def execution(policy: "Policy") -> dict[str, Any]:
-    """Say how predictions become actions: ensembler, chunk, history, device."""
+    """Say how predictions become actions: ensembler, executed steps, chunk, sampler, history, device."""
     config = policy.recipe.config
     parameter = next(policy.parameters())
     return {
@@ -75,13 +89,40 @@ def execution(policy: "Policy") -> dict[str, Any]:
         "history_steps": config.get("steps"),
         "foresight_ahead": foresight_ahead(config),
         "actions_per_prediction": (config.get("ensemble") or {}).get("replan_interval", 1),
+        "sampler": sampler(config),
         "device": str(parameter.device),
         "dtype": str(parameter.dtype).removeprefix("torch."),
     }
 
 
-def conventions() -> dict[str, Any]:
-    """State units, frames and signs of actions, state and images."""
+def sampler(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say how an action head that samples does it; None for a head that computes its answer."""
+    head = (config.get("heads") or {}).get("action")
+    if head is None or all(key[0] != "noise" for key in head["reads"]):
+        return None
+    settings = {name: value for name, value in head["module"].items() if isinstance(value, bool | int | float | str)}
+    return {**settings, "noise": "standard normal, drawn per episode from the episode's seed"}
+
+
+def conventions(config: Mapping[str, Any], environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """State units, frames and signs of actions, state and images: what is promised, and what either side says."""
+    data = config.get("data") or {}
+    said = {task: {name: one.get(name) for name in MEANING} for task, one in environments.items()}
+    return {**contracted(), "policy": {name: data.get(name) for name in MEANING}, "environments": said}
+
+
+def mismatches(config: Mapping[str, Any], environments: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name every number that means one thing to the policy and another in an environment, one sentence each."""
+    told, own = [], conventions(config, environments)
+    for name, meant in own["policy"].items():
+        for task, said in own["environments"].items():
+            if meant is not None and said[name] is not None and meant != said[name]:
+                told.append(f"{name}: the recipe means {meant!r}, the environment {task} gives {said[name]!r}.")
+    return told
+
+
+def contracted() -> dict[str, Any]:
+    """State what every environment of seerkit promises."""
     from seerkit.envs import contract
 
     return {

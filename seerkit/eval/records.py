@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seerkit.eval.statistics import Interval, wilson
+from seerkit.eval.statistics import Interval, stratified_bootstrap, wilson
 
 
 @dataclass(frozen=True)
@@ -60,38 +60,62 @@ class Latency:
     """How long the actor took to answer, in milliseconds per call.
 
     Args:
-        p50: median.
-        p95: 95th percentile.
-        calls: answers timed; the very first, which warms up, is left out.
+        calls: how long each answer took; the very first is not among them.
+        warm_up: how long the very first took, which loads, allocates and encodes what later ones find ready.
         rows: environments answered per call.
         foreseeing: True if only answers that also drew the foresight could be timed.
     """
 
-    p50: float
-    p95: float
-    calls: int
+    calls: tuple[float, ...]
+    warm_up: float
     rows: int
     foreseeing: bool
+
+    @property
+    def p50(self) -> float:
+        """Give the median."""
+        return float(np.percentile(self.calls, 50))
+
+    @property
+    def p95(self) -> float:
+        """Give the 95th percentile."""
+        return float(np.percentile(self.calls, 95))
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for a report."""
         return {
             "p50_ms": self.p50,
             "p95_ms": self.p95,
-            "calls": self.calls,
+            "warm_up_ms": self.warm_up,
+            "calls": len(self.calls),
             "rows": self.rows,
             "foreseeing": self.foreseeing,
         }
 
+    def __add__(self, other: "Latency") -> "Latency":
+        """Join the answers given in two environments; those that drew no foresight are preferred to those that did."""
+        if self.foreseeing != other.foreseeing:
+            return other if self.foreseeing else self
+        return Latency(self.calls + other.calls, self.warm_up, self.rows, self.foreseeing)
+
 
 @dataclass(frozen=True)
 class Rollout:
-    """All episodes of one actor, in order of their index."""
+    """All episodes of one actor, in order of their index.
+
+    Args:
+        episodes: how each went.
+        recordings: what was filmed.
+        latency: how long the actor took; None if nobody asks.
+        seconds: how long all of it took.
+        environments: task -> what its environment says of itself, see `seerkit.eval.seat.Seat.described`.
+    """
 
     episodes: tuple[Episode, ...]
     recordings: tuple[Recording, ...] = ()
     latency: Latency | None = None
     seconds: float = 0.0
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def successes(self) -> int:
@@ -103,12 +127,22 @@ class Rollout:
         """Give the success rate with Wilson's 95 % interval."""
         return wilson(self.successes, len(self.episodes))
 
+    @property
+    def resampled(self) -> Interval:
+        """Give the success rate with a 95 % interval from the bootstrap, episodes drawn anew within each task."""
+        tasks: dict[str, list[float]] = {}
+        for episode in self.episodes:
+            tasks.setdefault(episode.task, []).append(float(episode.success))
+        return stratified_bootstrap([*tasks.values()])
+
     def __add__(self, other: "Rollout") -> "Rollout":
+        both = self.latency + other.latency if self.latency and other.latency else self.latency or other.latency
         return Rollout(
             self.episodes + other.episodes,
             self.recordings + other.recordings,
-            self.latency or other.latency,
+            both,
             self.seconds + other.seconds,
+            {**self.environments, **other.environments},
         )
 
 
@@ -122,5 +156,4 @@ def summarise_latency(seconds: list[tuple[bool, float]], *, rows: int) -> Latenc
     chosen = plain or [took for _, took in timed]
     if not chosen:
         return None
-    p50, p95 = np.percentile(np.asarray(chosen) * 1e3, [50, 95])
-    return Latency(float(p50), float(p95), len(chosen), rows, not plain)
+    return Latency(tuple(1e3 * took for took in chosen), 1e3 * seconds[0][1], rows, not plain)

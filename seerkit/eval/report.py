@@ -12,8 +12,9 @@ import numpy as np
 
 from seerkit.eval import quality
 from seerkit.eval.curves import Curves, listening, told_by
+from seerkit.eval.published import published
 from seerkit.eval.records import Episode, Recording, Rollout
-from seerkit.eval.statistics import Interval, bootstrap, wilson
+from seerkit.eval.statistics import Interval, bootstrap, stratified_bootstrap, wilson
 
 SCHEMA, VERSION = "seerkit.eval.report", 1
 TRAINED, EXPERT, RANDOM = "trained", "expert", "random"
@@ -35,6 +36,11 @@ class Group:
         return wilson(sum(episode.success for episode in self.episodes), len(self.episodes))
 
     @property
+    def resampled(self) -> Interval:
+        """Give the success rate with a 95 % bootstrap interval."""
+        return stratified_bootstrap([[float(episode.success) for episode in self.episodes]])
+
+    @property
     def steps(self) -> Interval | None:
         """Give the mean steps of successful episodes with a bootstrap interval; None if none succeeded."""
         taken = [float(episode.steps) for episode in self.episodes if episode.success]
@@ -49,6 +55,7 @@ class Group:
             "episodes": len(self.episodes),
             "successes": sum(episode.success for episode in self.episodes),
             "rate": self.rate.to_dict(),
+            "rate_bootstrap": self.resampled.to_dict(),
             "steps_to_success": self.steps.to_dict() if self.steps else None,
         }
 
@@ -64,6 +71,7 @@ class Report:
         provenance: see `seerkit.eval.provenance`.
         curves: training curves by name.
         warnings: sentences a reader must not miss.
+        benchmark: what was played, if it is a public benchmark: see `seerkit.eval.published`.
     """
 
     title: str
@@ -72,6 +80,7 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    benchmark: str | None = None
 
     def rate(self, actor: str = TRAINED) -> Interval:
         """Give an actor's success rate with Wilson's 95 % interval.
@@ -123,6 +132,8 @@ class Report:
                 "told_by": told_by(self.curves),
                 "wrong_word_ratio": listening(self.curves),
             },
+            "benchmark": self.benchmark,
+            "published": [number.to_dict() for number in published(self.benchmark)],
             "warnings": list(self.warnings),
             "provenance": dict(self.provenance),
         }
@@ -182,6 +193,7 @@ def _actor(rollout: Rollout) -> dict[str, Any]:
         "episodes": len(rollout.episodes),
         "successes": rollout.successes,
         "rate": rollout.rate.to_dict(),
+        "rate_bootstrap": rollout.resampled.to_dict(),
         "latency": rollout.latency.to_dict() if rollout.latency else None,
         "seconds": rollout.seconds,
         "steps": sum(episode.steps for episode in rollout.episodes),

@@ -118,6 +118,7 @@ class _Table:
             tuple(sorted(self.recordings, key=lambda recording: recording.episode.index)),
             summarise_latency(self.timed, rows=self.envs.num_envs),
             time.perf_counter() - began,
+            {task: self.envs.call("described")[0]},  # pyright: ignore[reportAttributeAccessIssue]
         )
 
     def _begin(self, free: np.ndarray, observation: Any) -> Any:  # noqa: ANN401 - gymnasium's batched observation

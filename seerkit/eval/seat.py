@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from seerkit.envs import contract
 from seerkit.eval.scene import Scene
 
 INSTRUCTION = "language_instruction"
@@ -75,6 +76,27 @@ class Seat(gym.Wrapper):
                 raise TypeError(f"{self.unwrapped} has no scripted expert; expected a method expert(rng, noise=...)")
             self._expert = make(np.random.default_rng((self._seed, 1)), noise=noise)
         return np.asarray(self._expert.act(self.unwrapped), np.float32)
+
+    def described(self) -> dict[str, Any]:
+        """Say in plain values what the numbers of this environment are, by the names of a recipe's ``data`` section.
+
+        Returns:
+            ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
+            said; ``fps``; ``action_scale`` and ``gripper``; ``renderer``: what draws, None if not said.
+        """
+        base, space = self.unwrapped, self.observation_space
+        images: Any = space["image"] if isinstance(space, spaces.Dict) else {}
+        names = tuple(getattr(base, "state_names", ()))
+        layouts = {entries: name for name, entries in contract.STATES.items()}
+        drawn_by = getattr(base, "renderer", None)
+        return {
+            "frames": {camera: list(box.shape) for camera, box in images.items()},
+            "state": layouts.get(names) or list(names) or None,
+            "fps": float(self.metadata.get("render_fps", contract.CONTROL_HZ)),
+            "action_scale": [contract.MAX_TRANSLATION, contract.MAX_ROTATION],
+            "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
+            "renderer": drawn_by if isinstance(drawn_by, str) else None,
+        }
 
     def _keep(self, observation: dict[str, Any], info: dict[str, Any]) -> None:
         if "is_success" not in info:

@@ -1,10 +1,12 @@
 import multiprocessing
+import time
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from seerkit.eval.actors import Actor, EpisodeActor, ExpertActor, RandomActor
+from seerkit.eval.records import Latency
 from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
 from tests.eval.fakes import Dies, FakeAgent, FakeReach, Raises
@@ -80,8 +82,32 @@ def test_latency_leaves_out_foresight_and_warm_up() -> None:
     played = rollout(FakeAgent(1), FAKE, episodes=3, workers=1, record=1, ahead=3)
     assert played.latency is not None
     assert not played.latency.foreseeing
-    assert played.latency.calls == sum(episode.steps for episode in played.episodes[1:])
+    assert len(played.latency.calls) == sum(episode.steps for episode in played.episodes[1:])
     assert 0 < played.latency.p50 <= played.latency.p95
+
+
+class SlowStart(FakeAgent):
+    """Take long for the very first answer only, as a network that is still being loaded does."""
+
+    def act(self, observation: dict, *, foresee: bool = False) -> np.ndarray:
+        if not self.heard:
+            time.sleep(0.05)
+        return super().act(observation, foresee=foresee)
+
+
+def test_warming_up_is_told_by_itself_and_tasks_are_timed_together() -> None:
+    first = rollout(SlowStart(1), FAKE, episodes=1, workers=1)
+    told = first.latency
+    assert told is not None
+    assert told.to_dict()["warm_up_ms"] >= 50 > told.p95
+    second = rollout(FakeAgent(1), FAKE, episodes=2, workers=1)
+    both = (first + second).latency
+    assert both is not None
+    assert second.latency is not None
+    assert both.calls == told.calls + second.latency.calls
+    assert both.warm_up == told.warm_up
+    drawing = Latency((9.0,), 10.0, 1, True)
+    assert drawing + told == told + drawing == told
 
 
 def test_progress_counts_episodes() -> None:

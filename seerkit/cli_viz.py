@@ -1,0 +1,73 @@
+"""`seerkit viz`: one moment of a policy as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from seerkit.policy import Policy
+    from seerkit.viz.look import View
+    from seerkit.viz.moment import Moment
+
+console = Console()
+
+
+def viz(
+    checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
+    data: Annotated[Path | None, typer.Option(help="a store, or data of another format, to take a window from")] = None,
+    window: Annotated[int, typer.Option(help="which window of the data")] = 0,
+    env: Annotated[str | None, typer.Option(help="a task or gymnasium id to act in")] = None,
+    seed: Annotated[int, typer.Option(help="the layout; from 1,000,000 on nobody has trained on it")] = 1_000_000,
+    step: Annotated[int, typer.Option(help="how many steps to act before looking")] = 0,
+    block: Annotated[int, typer.Option(help="whose attention: 0 is the trunk's first block, -1 its last")] = -1,
+    out: Annotated[Path, typer.Option(help="the PNG; replaced only when the new one is done")] = Path("viz.png"),
+) -> None:
+    """Draw one moment: now, predicted, real, error with PSNR and SSIM, and what the actions attend to."""
+    from seerkit.policy import Policy
+    from seerkit.viz.look import look
+    from seerkit.viz.picture import draw, write
+
+    if (data is None) == (env is None):
+        raise ValueError("expected --data STORE or --env TASK, one of the two")
+    policy = Policy.from_pretrained(checkpoint)
+    moment = _from_data(policy, data, window) if data else _from_episode(policy, str(env), seed=seed, step=step)
+    view = look(policy, moment, block=block)
+    picture = draw(view, moment, title=f"{policy.recipe.name}, {checkpoint}", block=block)
+    console.print(_table(view))
+    for note in view.notes:
+        console.print(f"[yellow]note[/] {note}", highlight=False, soft_wrap=True)
+    console.print(f"picture: [bold]{write(picture, out).resolve()}[/]", soft_wrap=True)
+
+
+def _from_data(policy: Policy, data: Path, window: int) -> Moment:
+    from seerkit.data.formats import open_source
+    from seerkit.viz.moment import from_data
+
+    return from_data(policy, open_source(data), window)
+
+
+def _from_episode(policy: Policy, env: str, *, seed: int, step: int) -> Moment:
+    from seerkit.eval.evaluate import plan_of
+    from seerkit.viz.moment import from_episode
+
+    scene = plan_of(policy.recipe.config, env=env).scenes[0]
+    scene.prepare()
+    return from_episode(policy, scene, seed=seed, step=step)
+
+
+def _table(view: View) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("camera", "foresight", "repeating the present", "attention"):
+        table.add_column(column)
+    for name, camera in view.cameras.items():
+        scores = [
+            f"{one.psnr:.1f} dB, SSIM {one.ssim:.3f}" if one else "-" for one in (camera.foreseen, camera.repeated)
+        ]
+        seen = "-" if camera.attention is None else f"{100 * camera.attention.sum():.0f} %"
+        table.add_row(name, *scores, seen)
+    return table
