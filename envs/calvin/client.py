@@ -56,6 +56,11 @@ class Client:
         named = {self.getJointInfo(body, i)[12].decode(): i for i in range(self.getNumJoints(body))}
         return {**named, "base_link": -1}
 
+    def movable(self, body: int) -> list[int]:
+        """Give the numbers of all joints that are not fixed."""
+        kinds = [self.getJointInfo(body, i)[2] for i in range(self.getNumJoints(body))]
+        return [i for i, kind in enumerate(kinds) if kind != pybullet.JOINT_FIXED]
+
     def joint(self, body: int, number: int) -> float:
         """Give the position of one joint: radians or metres."""
         return self.getJointState(body, number)[0]
