@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from seerkit import cli_ablate, cli_hub
+from seerkit.cli_assets import assets
 from seerkit.cli_convert import convert
 from seerkit.recipe import Recipe, RecipeError, load_recipe
 
@@ -34,6 +35,7 @@ app = _with_groups(
         rich_markup_mode="rich",
     ),
     convert=convert,
+    assets=assets,
 )
 console = Console()
 

@@ -18,7 +18,7 @@ class Client:
     physicsClientId=client.id)``. pybullet sends a call without a client to the world opened first, silently.
 
     Args:
-        options: what pybullet's ``connect`` reads, such as the size of a renderer.
+        options: what pybullet's ``connect`` reads, such as the size of a renderer; it says them aloud.
 
     Raises:
         RuntimeError: if pybullet gives no client (it has at most 1024).
@@ -28,7 +28,8 @@ class Client:
     """
 
     def __init__(self, options: str = "") -> None:
-        self.id: int = pybullet.connect(pybullet.DIRECT, options=options)
+        given = {"options": options} if options else {}
+        self.id: int = pybullet.connect(pybullet.DIRECT, **given)
         if self.id < 0:
             raise RuntimeError("expected one more pybullet world, but pybullet gives none; close envs no longer needed")
 

@@ -119,7 +119,7 @@ def placed(start: Situation, end: Situation, _: str, link: str) -> bool:
     return after.body not in end.robot_touches and (end.table, end.links[link]) in after.contacts
 
 
-def pushed_into(start: Situation, end: Situation, blocks: list[str], *place: str) -> bool:  # noqa: D417 - see below
+def pushed_into(start: Situation, end: Situation, blocks: list[str], *place: str) -> bool:
     """Test whether any of the blocks lay on one link of the table, touching nothing else, and now touches another.
 
     ``place`` is table, link, table, link. The original means to ask, too, that the robot does not touch the block at

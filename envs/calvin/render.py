@@ -103,26 +103,26 @@ class Renderer:
     def _start(self, given: dict[str, str | float], renderer: str) -> str:
         """Start the process, wait until it can draw, and give the name of what it draws with."""
         self._line, theirs = Pipe()
-        said = tempfile.TemporaryFile()
         path = [os.path.abspath(folder) for folder in sys.path]
         order = json.dumps({**given, "renderer": renderer, "socket": theirs.fileno(), "path": path})
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, order],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        try:
-            ready = self._answer() == READY
-        except (EOFError, OSError):
-            ready = False
-        said.seek(0)
-        text = said.read().decode(errors="replace").strip()
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, order],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
+            theirs.close()
+            try:
+                ready = self._answer() == READY
+            except (EOFError, OSError):
+                ready = False
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
         if not ready:
             self.close()
-            raise RuntimeError(f"the {renderer} renderer said {text.splitlines()[-1:]}; {PACKAGES}")
+            raise RuntimeError(f"the {renderer} renderer ended with {text.splitlines()[-1:]}; {PACKAGES}")
         device = re.search(r"GL_RENDERER=(.*)", text)
         return f"{renderer}: {device.group(1)}" if device else renderer
 
