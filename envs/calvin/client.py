@@ -1,6 +1,7 @@
 """A pybullet world of its own: every call names its client, so several worlds live in one process."""
 
 import functools
+import weakref
 from typing import Any
 
 try:
@@ -24,7 +25,7 @@ class Client:
         RuntimeError: if pybullet gives no client (it has at most 1024).
 
     Attributes:
-        id: pybullet's number of the client; -1 once it is closed.
+        id: pybullet's number of the client.
     """
 
     def __init__(self, options: str = "") -> None:
@@ -32,6 +33,7 @@ class Client:
         self.id: int = pybullet.connect(pybullet.DIRECT, **given)
         if self.id < 0:
             raise RuntimeError("expected one more pybullet world, but pybullet gives none; close envs no longer needed")
+        self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self.id)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - pybullet has no stubs
         if name.startswith("_"):
@@ -42,11 +44,7 @@ class Client:
 
     def close(self) -> None:
         """Free the world; closing again does nothing."""
-        if self.id < 0:
-            return
-        pybullet.disconnect(physicsClientId=self.id)
-        self.__dict__.clear()
-        self.id = -1
+        self._free()
 
     def joints(self, body: int) -> dict[str, int]:
         """Give the number of every joint of a body by its name."""

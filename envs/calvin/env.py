@@ -12,6 +12,7 @@ from seerkit.envs.calvin.painter import NEAR, SIZES
 from seerkit.envs.calvin.protocol import EPISODE_STEPS, after, conditions, initial_state
 from seerkit.envs.calvin.render import RENDERERS, Renderer
 from seerkit.envs.calvin.scene import read_scene
+from seerkit.envs.calvin.table import BUTTONS
 from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
 from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, action_space, check_action, observation_space
 from seerkit.envs.instruction import check_instruction
@@ -62,7 +63,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         task_steps: int = EPISODE_STEPS,
         render_mode: str | None = None,
     ) -> None:
-        _check(renderer, render_mode, task_steps)
+        _check(renderer, render_mode, button, task_steps)
         assets = require("calvin")
         self.render_mode = render_mode
         self.task_steps = task_steps
@@ -202,10 +203,11 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         }
 
 
-def _check(renderer: str, render_mode: str | None, task_steps: int) -> None:
+def _check(renderer: str, render_mode: str | None, button: str, task_steps: int) -> None:
     for name, value, known in (
         ("renderer", renderer, RENDERERS),
         ("render_mode", render_mode, (None, "rgb_array") if renderer != "none" else (None,)),
+        ("button", button, BUTTONS),
     ):
         if value not in known:
             raise ValueError(f"expected {name} to be one of {known}, given {value!r}")

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+import weakref
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +97,7 @@ class Renderer:
 
     def close(self) -> None:
         """End the process that draws; closing again does nothing."""
-        self._line.close()
-        if self._owner == os.getpid():
-            self._process.kill()
-            self._process.wait()
+        self._end()
 
     def _start(self, given: dict[str, str | float], renderer: str) -> str:
         """Start the process, wait until it can draw, and give the name of what it draws with."""
@@ -106,13 +105,14 @@ class Renderer:
         path = [os.path.abspath(folder) for folder in sys.path]
         order = json.dumps({**given, "renderer": renderer, "socket": theirs.fileno(), "path": path})
         with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, order],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
             )
+            self._end = weakref.finalize(self, _end, process, self._line, self._owner)
             theirs.close()
             try:
                 ready = self._answer() == READY
@@ -130,3 +130,10 @@ class Renderer:
         if not self._line.poll(PATIENCE):
             raise OSError(f"expected an answer within {PATIENCE} s")
         return self._line.recv_bytes()
+
+
+def _end(process: subprocess.Popen, line: Connection, owner: int) -> None:
+    line.close()
+    if owner == os.getpid():  # a fork must not end what its parent still uses
+        process.kill()
+        process.wait()

@@ -32,8 +32,6 @@ class Table:
     """
 
     def __init__(self, client: Client, scene: Scene, *, button: str) -> None:
-        if button not in BUTTONS:
-            raise ValueError(f"expected a button of {BUTTONS}, given {button!r}")
         self._client, self._scene, self._knows_light = client, scene, button == "head"
         self.body = scene.load_table(client)
         self.links = client.links(self.body)
@@ -53,7 +51,7 @@ class Table:
         """Put joints and lights somewhere at once.
 
         Args:
-            state: ``(6,)``: door, drawer, button, switch (m or rad), then each light, 0 or 1.
+            state: ``(6,)``: door, drawer, button, switch (m), then each light, 0 or 1.
         """
         for joint, value in zip((*self._doors, self._button, self._switch), state[:4], strict=True):
             self._client.resetJointState(self.body, joint, value)

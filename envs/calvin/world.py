@@ -74,7 +74,7 @@ class World:
         button: see :class:`seerkit.envs.calvin.table.Table`.
 
     Attributes:
-        client: the world in pybullet; closed and opened again by every reset.
+        client: the world in pybullet.
         robot, table: what is in it.
         blocks: the bodies of the blocks, in the scene's order.
     """
@@ -120,8 +120,8 @@ class World:
         """Measure everything the benchmark calls ``scene_obs``.
 
         Shape:
-            ``(24,)`` float64: sliding door, drawer, button, switch (m, the switch rad), lightbulb and LED (0 or 1), then
-            position (m) and extrinsic ``xyz`` Euler angles (rad) of each block, in the scene's order of blocks.
+            ``(24,)`` float64: sliding door, drawer, button, switch (m), lightbulb and LED (0 or 1), then position (m)
+            and extrinsic ``xyz`` Euler angles (rad) of each block, in the scene's order of blocks.
         """
         poses = []
         for body in self.blocks:
