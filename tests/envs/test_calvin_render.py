@@ -95,7 +95,7 @@ def test_without_egl_tiny_draws_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert env.unwrapped.renderer == "tiny"
     assert env.reset(seed=0)[0]["image"]["wrist"].std() > 5
     env.close()
-    with pytest.raises(RuntimeError, match="the egl renderer ended with .*apt-get"):
+    with pytest.raises(RuntimeError, match=r"the egl renderer ended with .*apt-get"):
         make("calvin_d", renderer="egl")
 
 

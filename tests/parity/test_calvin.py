@@ -21,7 +21,7 @@ def test_every_file_is_of_a_known_kind() -> None:
 
 
 def test_a_file_of_unknown_kind_fails_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="mystery_D.npz"):
+    with pytest.raises(LookupError, match=r"mystery_D\.npz"):
         calvin.kind(tmp_path / "mystery_D.npz")
 
 
