@@ -49,7 +49,7 @@ $(STAMP)-sim: $(STAMP)
 	@touch $@
 
 $(STAMP)-dev: $(STAMP)-docs
-	$(PIP) install -q -c constraints.txt -e '.[sim,serve,cluster,dev]'
+	$(PIP) install -q -c constraints.txt -e '.[sim,calvin,serve,cluster,dev]'
 	@touch $@
 
 $(STAMP)-docs: $(STAMP)

@@ -7,12 +7,26 @@ from typing import Any
 TASKS = {"Reach": 90, "ReachColor": 90, "PickPlace": 220, "PickPlaceClose": 450, "StackCups": 500}
 """Tabletop tasks and their step limits."""
 
-__all__ = ["TASKS", "env_id", "make", "make_vec", "register_envs"]
+CALVIN = {f"calvin_{scene.lower()}": f"seerkit/Calvin-{scene}-v0" for scene in "ABCD"}
+"""Short names and ids of CALVIN's scenes."""
+CALVIN_STEPS = 1800
+"""Five tasks of 360 steps."""
+
+__all__ = ["CALVIN", "TASKS", "env_id", "make", "make_vec", "register_envs"]
 
 
 def register_envs() -> None:
-    """Tell gymnasium about ``seerkit/Tabletop-<Task>-v0``; calling it again changes nothing."""
+    """Tell gymnasium about ``seerkit/Tabletop-<Task>-v0`` and ``seerkit/Calvin-<Scene>-v0``; again changes nothing."""
     from gymnasium.envs.registration import register, registry
+
+    for name in CALVIN.values():
+        if name not in registry:
+            register(
+                name,
+                entry_point="seerkit.envs.calvin.env:CalvinEnv",
+                kwargs={"scene": name.split("-")[1]},
+                max_episode_steps=CALVIN_STEPS,
+            )
 
     for task, steps in TASKS.items():
         name = f"seerkit/Tabletop-{task}-v0"
@@ -26,7 +40,7 @@ def register_envs() -> None:
 
 
 def env_id(name: str) -> str:
-    """Give the gymnasium id of a task name or id, after registering.
+    """Give the gymnasium id of a task's or scene's name or of an id, after registering.
 
     Raises:
         ValueError: if the name is unknown; names the nearest known one.
@@ -34,9 +48,9 @@ def env_id(name: str) -> str:
     from gymnasium.envs.registration import registry
 
     register_envs()
-    full = f"seerkit/Tabletop-{name}-v0" if name in TASKS else name
+    full = f"seerkit/Tabletop-{name}-v0" if name in TASKS else CALVIN.get(name, name)
     if full not in registry:
-        known = [*TASKS, *(spec for spec in registry if spec.startswith("seerkit/"))]
+        known = [*TASKS, *CALVIN, *(spec for spec in registry if spec.startswith("seerkit/"))]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"expected an env of {known}, given {name!r}{hint}")
@@ -44,10 +58,10 @@ def env_id(name: str) -> str:
 
 
 def make(name: str, *, goal: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - gymnasium's own signature; the env class is the task's
-    """Make an env by id, such as ``seerkit/Tabletop-Reach-v0``, or by task name, such as ``Reach``.
+    """Make an env by id, such as ``seerkit/Tabletop-Reach-v0``, or by name, such as ``Reach`` or ``calvin_d``.
 
     Args:
-        name: a gymnasium id or one of :data:`TASKS`.
+        name: a gymnasium id or one of :data:`TASKS` or :data:`CALVIN`.
         goal: ``"demonstrated"`` lets the expert show what is to be reached, as ``observation["goal"]``; see
             :class:`seerkit.envs.demonstrated.DemonstratedGoal`.
         options: passed on to ``gymnasium.make`` (``image_size``, ``state``, ``start``, ``max_episode_steps``, ...).
@@ -80,9 +94,10 @@ def make_vec(name: str, count: int, *, autoreset: str = "NextStep", context: str
     """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-    from seerkit.envs.tabletop.render import choose_library
+    if env_id(name).startswith("seerkit/Tabletop-"):
+        from seerkit.envs.tabletop.render import choose_library
 
-    choose_library()  # once here, not once in every process
+        choose_library()  # once here, not once in every process
     makers = [functools.partial(make, name, **options)] * count
     mode = AutoresetMode(autoreset)
     if count == 1:

@@ -4,7 +4,8 @@ Actions follow Seer's convention. Six numbers in [-1, 1] move the last commanded
 three times 0.02 m and three times 0.05 rad (extrinsic ``xyz`` Euler angles), at 15 Hz. The seventh is the gripper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -44,13 +45,17 @@ def action_space() -> spaces.Box:
 
 
 def observation_space(
-    image_size: int, cameras: Sequence[str] = CAMERAS, state: str = "pose_gripper", *, depth: bool = False
+    image_size: int | Mapping[str, int],
+    cameras: Sequence[str] = CAMERAS,
+    state: str = "pose_gripper",
+    *,
+    depth: bool = False,
 ) -> spaces.Dict:
     """Describe an observation: square frames, the measured state and the instruction.
 
     Args:
-        image_size: side of every frame in pixels.
-        cameras: camera names, in order.
+        image_size: side of every frame in pixels, or of each camera's.
+        cameras: camera names, in order; without any there is no ``image``.
         state: which of :data:`STATES`.
         depth: whether the cameras measure depth, too.
 
@@ -68,12 +73,17 @@ def observation_space(
     """
     if state not in STATES:
         raise ValueError(f"expected a state of {tuple(STATES)}, given {state!r}")
-    frame, plane = (3, image_size, image_size), (1, image_size, image_size)
-    far = {"depth": spaces.Dict({name: spaces.Box(0.0, np.inf, plane, np.float32) for name in cameras})}
+    sizes = image_size if isinstance(image_size, Mapping) else dict.fromkeys(cameras, image_size)
+    frames: dict[str, spaces.Space[Any]] = {
+        name: spaces.Box(0, 255, (3, sizes[name], sizes[name]), np.uint8) for name in cameras
+    }
+    planes: dict[str, spaces.Space[Any]] = {
+        name: spaces.Box(0.0, np.inf, (1, sizes[name], sizes[name]), np.float32) for name in cameras
+    }
     return spaces.Dict(
         {
-            "image": spaces.Dict({name: spaces.Box(0, 255, frame, np.uint8) for name in cameras}),
-            **(far if depth else {}),
+            **({"image": spaces.Dict(frames)} if cameras else {}),
+            **({"depth": spaces.Dict(planes)} if depth else {}),
             "state": spaces.Box(-np.inf, np.inf, (len(STATES[state]),), np.float32),
             "language_instruction": Instruction(),
         }

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from seerkit import cli_ablate, cli_features, cli_hub, cli_viz
+from seerkit.cli_assets import assets
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
 from seerkit.cli_eval import show_comparison
@@ -36,6 +37,7 @@ app = _with_groups(
         rich_markup_mode="rich",
     ),
     convert=convert,
+    assets=assets,
     data=data,
 )
 console = Console()

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
+from seerkit.cache import cache_folder
 from seerkit.recipe import Recipe, list_recipes, load_recipe, recipes_root
 
 CARDS = "cards.json"
@@ -60,7 +61,7 @@ def card(recipe: Recipe) -> Card:
     known = _package_cards().get("cards", {}).get(key)
     if known is not None:
         return known
-    cached = _cache() / f"{key}.{FORMAT}.json"
+    cached = cache_folder("cards") / f"{key}.{FORMAT}.json"
     if cached.is_file():
         return json.loads(cached.read_text())
     made = make_card(recipe)
@@ -201,8 +202,3 @@ def _fingerprint() -> str:
 def _package_cards() -> dict[str, Any]:
     path = recipes_root() / CARDS
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _cache() -> Path:
-    base = os.environ.get("SEERKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seerkit"
-    return Path(base) / "cards"

@@ -15,6 +15,9 @@ os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_H
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nobody answers there
 
 ROOT = Path(__file__).resolve().parent.parent
+CALVIN = ROOT / "../shared/assets/calvin"
+if CALVIN.is_dir():
+    os.environ.setdefault("SEERKIT_CALVIN_ASSETS", str(CALVIN.resolve()))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -50,11 +53,23 @@ def _sim_missing() -> str | None:
     return f"needs {', '.join(absent)}; install with: pip install -c constraints.txt -e '.[sim]'" if absent else None
 
 
+def _calvin_missing() -> str | None:
+    if importlib.util.find_spec("pybullet") is None:
+        return "needs pybullet; install with: pip install -c constraints.txt -e '.[calvin]'"
+    from seerkit.assets import require
+
+    try:
+        require("calvin")
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
+    return None
+
+
 def _browser_missing() -> str | None:
     return None if any(map(shutil.which, BROWSERS)) else f"needs one of {', '.join(BROWSERS)}"
 
 
-NEEDS = {"gpu": _gpu_missing, "sim": _sim_missing, "browser": _browser_missing}
+NEEDS = {"gpu": _gpu_missing, "sim": _sim_missing, "calvin": _calvin_missing, "browser": _browser_missing}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

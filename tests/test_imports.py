@@ -14,7 +14,7 @@ from tests.sources import imports, modules
 MODULES = modules()
 PARTS = ("goal", "state", "camera", "resample", "trunk", "head", "loss", "ensemble", "history")
 # helpers of a few lines that import no other seerkit module
-SMALL = {"_compat", "bins", "fingerprint", "freeze", "initialise", "patches"}
+SMALL = {"_compat", "bins", "cache", "fingerprint", "freeze", "initialise", "patches"}
 BASE = {"keys", "layout", *SMALL}
 
 # Every unit (a folder or a file directly under seerkit) and the units it may import beside itself.
@@ -46,18 +46,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "agent": {*BASE, "asked", "policy", "history"},
     "hub": {*BASE, "policy", "recipe", "convert", "data", "eval"},
     "sample": {"keys", "recipe"},
-    "describe": {"recipe", "policy", "sample"},
+    "describe": {"cache", "recipe", "policy", "sample"},
     "show": {"recipe", "describe"},
     "check": {"recipe", "policy", "sample"},
     "draw": {"recipe", "wiring"},
     "data": {"keys"},
+    "assets": {"cache", "data"},
     "train": {*BASE, "policy", "recipe", "data", "loss"},
     "eval": {*BASE, "policy", "recipe", "agent", "envs"},
     "viz": {*BASE, "asked", "policy", "resample", "trunk", "camera", "data", "train", "eval"},
     "serve": {"keys", "agent"},
     "init_from": {"policy", "recipe"},
     "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
-    "envs": {"keys"},
+    "envs": {"keys", "assets"},
     "collect": {"data", "envs"},
     "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
 }
@@ -81,7 +82,7 @@ ONLY_IN = {
     "libero": {"envs"},
     "robosuite": {"envs"},
     "lerobot": set(),
-    "typer": {"cli", "cli_ablate", "cli_convert", "cli_data", "cli_features", "cli_hub", "cli_viz"},
+    "typer": {"cli", "cli_ablate", "cli_assets", "cli_convert", "cli_data", "cli_features", "cli_hub", "cli_viz"},
     "h5py": {"data"},
     "pyarrow": {"data"},
     "einops": set(),
@@ -97,10 +98,13 @@ HEAVY = {
 LIGHT = {  # import torch, if at all, inside functions
     "",
     "_compat",
+    "assets",
+    "cache",
     "recipe",
     "recipes",
     "cli",
     "cli_ablate",
+    "cli_assets",
     "cli_convert",
     "cli_data",
     "cli_features",

@@ -91,7 +91,7 @@ def test_constraints_hold_the_direct_dependencies() -> None:
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in text.splitlines() if "==" in line}
     project = (ROOT / "pyproject.toml").read_text()
     listed = re.findall(r'"([A-Za-z0-9_.-]+)(?:\[[a-z]+\])?[>=<]=', project.split("[project.scripts]")[0])
-    untested = {"hf-libero", "pybullet", "franky-control", "pyserial", "pyrealsense2", "msgpack", "setuptools"}
+    untested = {"hf-libero", "franky-control", "pyserial", "pyrealsense2", "msgpack", "setuptools"}
     assert {name.lower().replace("_", "-") for name in listed} - untested <= pinned
 
 

@@ -50,7 +50,7 @@ def relative(value: object) -> str:
 
 def marked(page: Path) -> object:
     notes = "".join(block.note for block in blocks(page))
-    names = [name for name in ("slow", "sim", "gpu") if f"<!-- {name}" in notes]
+    names = [name for name in ("slow", "sim", "calvin", "gpu") if f"<!-- {name}" in notes]
     return pytest.param(page, marks=[getattr(pytest.mark, name) for name in names], id=relative(page))
 
 

@@ -1,0 +1,237 @@
+"""The benchmark's play table as a gymnasium environment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from seerkit.assets import require
+from seerkit.envs.calvin.oracle import read_oracle
+from seerkit.envs.calvin.painter import NEAR, SIZES
+from seerkit.envs.calvin.protocol import EPISODE_STEPS, after, conditions, initial_state
+from seerkit.envs.calvin.render import RENDERERS, Renderer
+from seerkit.envs.calvin.scene import read_scene
+from seerkit.envs.calvin.table import BUTTONS
+from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
+from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, action_space, check_action, observation_space
+from seerkit.envs.instruction import check_instruction
+
+OPTIONS = ("robot_obs", "scene_obs", "tasks")
+
+
+class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """Play on CALVIN's table, told one task after another.
+
+    An episode asks for one task or for several in a row, as the benchmark does. The table is not touched in between;
+    each task is measured against the moment it was asked for and has ``task_steps`` steps. The reward is 1 at the step
+    that does a task, so an episode's return is how many were done. Physics and oracle repeat the original's numbers to
+    the last bit from a freshly loaded world, and every reset loads one.
+
+    An action moves the commanded pose along the axes of the world, not of the tool: 1 is 0.02 m, or 0.05 rad added to
+    an extrinsic ``xyz`` Euler angle. As in the original, nothing holds larger numbers back.
+
+    Args:
+        scene: ``A`` to ``D``.
+        renderer: ``"auto"``, ``"egl"``, ``"tiny"`` or ``"none"``, which leaves ``image`` out of the observation; see
+            :class:`seerkit.envs.calvin.render.Renderer`.
+        nearval: distance of the standing camera's near plane, metres; see there.
+        button: ``"head"`` or ``"1431a46"``; see :class:`seerkit.envs.calvin.table.Table`.
+        task_steps: control steps for each task.
+        render_mode: ``None`` or ``"rgb_array"``: the standing camera's picture.
+
+    Raises:
+        FileNotFoundError: if the benchmark's files are not there, or are not the benchmark's.
+        ValueError: if an argument is none of those above.
+
+    Attributes:
+        drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
+            black, and cost nothing; :meth:`look` gives the present observation with pictures.
+        oracle: tells which tasks were done, and holds the sentences.
+        world: the simulated table.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's own declaration
+
+    def __init__(
+        self,
+        scene: str,
+        *,
+        renderer: str = "auto",
+        nearval: float = NEAR,
+        button: str = "head",
+        task_steps: int = EPISODE_STEPS,
+        render_mode: str | None = None,
+    ) -> None:
+        _check(renderer, render_mode, button, task_steps)
+        assets = require("calvin")
+        self.render_mode = render_mode
+        self.task_steps = task_steps
+        self.oracle = read_oracle(assets)
+        described = read_scene(scene, assets)
+        self._renderer = None if renderer == "none" else Renderer(scene, assets, renderer=renderer, near=nearval)
+        self.world = World(described, button=button)
+        self.drawing = True
+        self.action_space = action_space()
+        self.observation_space = observation_space(SIZES, tuple(SIZES) if self._renderer else ())
+        self._tasks: tuple[str, ...] = ()
+        self._frames: dict[str, np.ndarray] = {}
+
+    @property
+    def renderer(self) -> str:
+        """The renderer and the device that draw the pictures."""
+        return self._renderer.name if self._renderer else "none"
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """All tasks."""
+        return tuple(self.oracle.sentences)
+
+    @property
+    def goal(self) -> str:
+        """The task now asked for; once all are done, the last."""
+        return self._tasks[min(self._completed, len(self._tasks) - 1)]
+
+    def set_goal(self, goal: str) -> str:
+        """Ask for this task alone from now on and return its instruction; the next observation carries it."""
+        self._tasks, self._completed = (self.oracle.check(goal),), 0
+        self._begin_task()
+        return self.oracle.sentences[goal]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Load the table anew and begin an episode.
+
+        Args:
+            seed: of what is drawn: one of the benchmark's initial conditions and a task that can be done in it.
+            options: ``robot_obs`` ``(15,)`` and ``scene_obs`` ``(24,)``: the state to begin in, as the benchmark writes
+                it. ``tasks``: what to ask for, a name or several in a row; with a given state and no tasks, any one.
+
+        Raises:
+            ValueError: if an option or a task is unknown, or a state has another shape or is not finite.
+        """
+        super().reset(seed=seed)
+        given = options or {}
+        unknown = sorted(set(given) - set(OPTIONS))
+        if unknown:
+            raise ValueError(f"expected reset options of {OPTIONS}, given {unknown}")
+        condition = conditions()[int(self.np_random.integers(len(conditions())))]
+        own = ("robot_obs" in given, "scene_obs" in given)
+        possible = self.goals if any(own) else [task for task in self.goals if len(after(condition, task)) == 1]
+        drawn = possible[int(self.np_random.integers(len(possible)))]
+        tasks = self._named(given.get("tasks", drawn))
+        state = _given_state(given) if any(own) else initial_state(condition)
+        self.world.reset(*state)
+        self._tasks, self._completed = tasks, 0
+        self._begin_task()
+        return self._observe(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Command one action, let a thirtieth of a second pass, and look.
+
+        Args:
+            action: ``(7,)``; it is not changed. The gripper opens if its number is above 0, else it closes.
+
+        Raises:
+            ValueError: if the action has a wrong shape or is not finite.
+        """
+        self.world.step(_as_commanded(action))
+        self._steps += 1
+        now = self.world.situation()
+        done = not self._finished and bool(self.oracle.done(self._start, now, (self.goal,)))
+        late = not done and self._steps >= self.task_steps
+        if done:
+            self._completed += 1
+            self._begin_task()
+        return self._observe(), float(done), self._finished, late, self._info()
+
+    def look(self) -> dict[str, Any]:
+        """Give the present observation, with pictures whatever ``drawing`` says."""
+        return self._observe(draw=True)
+
+    def achieved(self) -> set[str]:
+        """Name every task of the benchmark that has been done since the present one was asked for."""
+        return self.oracle.done(self._start, self.world.situation())
+
+    def render(self) -> np.ndarray | None:
+        """Give the standing camera's picture as ``(200, 200, 3)`` uint8, or ``None`` without a render mode."""
+        if self.render_mode is None or self._renderer is None:
+            return None
+        return np.ascontiguousarray(self._renderer.draw(self.world)["primary"].transpose(1, 2, 0))
+
+    def close(self) -> None:
+        """Free the table and end the process that draws."""
+        self.world.close()
+        if self._renderer is not None:
+            self._renderer.close()
+
+    @property
+    def _finished(self) -> bool:
+        return self._completed == len(self._tasks)
+
+    def _named(self, tasks: str | Sequence[str]) -> tuple[str, ...]:
+        several = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+        if not several:
+            raise ValueError("expected at least one task, given none")
+        return tuple(self.oracle.check(task) for task in several)
+
+    def _begin_task(self) -> None:
+        self._start, self._steps = self.world.situation(), 0
+
+    def _observe(self, *, draw: bool = False) -> dict[str, Any]:
+        robot = self.world.robot.observe()
+        seen = {"image": self._see(draw=draw or self.drawing)} if self._renderer else {}
+        return {
+            **seen,
+            "state": np.concatenate([robot[:6], robot[-1:]]).astype(np.float32),
+            "language_instruction": check_instruction(self.oracle.sentences[self.goal]),
+        }
+
+    def _see(self, *, draw: bool) -> dict[str, np.ndarray]:
+        if self._renderer is None or not draw:
+            return {name: np.zeros((3, size, size), np.uint8) for name, size in SIZES.items()}
+        return self._renderer.draw(self.world)
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "is_success": np.bool_(self._finished),
+            "task": self.goal,
+            "completed": self._completed,
+            "robot_obs": self.world.robot.observe(),
+            "scene_obs": self.world.observe(),
+        }
+
+
+def _check(renderer: str, render_mode: str | None, button: str, task_steps: int) -> None:
+    for name, value, known in (
+        ("renderer", renderer, RENDERERS),
+        ("render_mode", render_mode, (None, "rgb_array") if renderer != "none" else (None,)),
+        ("button", button, BUTTONS),
+    ):
+        if value not in known:
+            raise ValueError(f"expected {name} to be one of {known}, given {value!r}")
+    if task_steps < 1:
+        raise ValueError(f"expected task_steps of at least 1, given {task_steps}")
+
+
+def _given_state(options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    found = []
+    for name, size in (("robot_obs", ROBOT_SIZE), ("scene_obs", SCENE_SIZE)):
+        if name not in options:
+            raise ValueError(f"expected both robot_obs and scene_obs, given no {name}")
+        state = np.array(options[name], np.float64)
+        if state.shape != (size,) or not np.isfinite(state).all():
+            raise ValueError(f"expected {name} as {size} finite numbers, given shape {state.shape}: {state.tolist()}")
+        found.append(state)
+    lights = found[1][4:6]
+    if not np.isin(lights, (0, 1)).all():
+        raise ValueError(f"expected scene_obs[4:6], lightbulb and LED, to be 0 or 1, given {lights.tolist()}")
+    return found[0], found[1]
+
+
+def _as_commanded(action: object) -> np.ndarray:
+    """Check an action and make its gripper +1 or -1, in the precision it came in, which the original keeps, too."""
+    checked = check_action(action).copy()
+    checked[6] = GRIPPER_OPEN if checked[6] > 0 else GRIPPER_CLOSED
+    return checked.astype(np.float32) if getattr(action, "dtype", None) == np.float32 else checked
