@@ -56,6 +56,17 @@ class Conventions:
     frame_rate: float = 15.0
     depth: bool = False
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Metres and radians that an arm entry of 1 stands for.
+
+        Raises:
+            ConventionError: nobody said.
+        """
+        if self.action_scale is None:
+            raise ConventionError("what an arm entry of 1 stands for is unknown: say --option action_scale=[0.02,0.05]")
+        return self.action_scale
+
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Conventions:
         """Rebuild conventions from their JSON form (lists become tuples)."""

@@ -83,8 +83,8 @@ class SeerFolder:
         checked = check_arrays(self.conventions, arrays, len(state))
         measured = checked[keys.STATE].double().numpy()
         motion = checked[keys.ACTION,].double().numpy()
-        motion[:, :3] *= self.conventions.action_scale[0]
-        motion[:, 3:6] *= self.conventions.action_scale[1]
+        motion[:, :3] *= self.conventions.scale[0]
+        motion[:, 3:6] *= self.conventions.scale[1]
         length = len(measured)
         given = {
             "joints": _given(joints, (length, JOINTS), np.zeros((length, JOINTS)), "joints"),

@@ -21,7 +21,7 @@ from seerkit.data.rows import Rows, take
 from seerkit.data.source import Episode, Segment, Source, StoreError
 from seerkit.data.store import FRAME_KINDS, FrameKind, Store
 
-Array = Tensor | np.ndarray | Encoded
+Array = Tensor | np.ndarray
 
 BLOCK = 256
 """Steps that are copied at a time."""
@@ -132,7 +132,7 @@ class StoreWriter:
 
     def add_blocks(
         self,
-        blocks: Iterable[Mapping[tuple[str, ...], Array]],
+        blocks: Iterable[Mapping[tuple[str, ...], Array | Encoded]],
         *,
         instruction: str,
         success: bool = True,
@@ -158,7 +158,7 @@ class StoreWriter:
         try:
             for block in blocks:
                 length = len(next(iter(block.values()))) if block else 0
-                checked = check_arrays(self.conventions, block, length)
+                checked = _check_block(self.conventions, block, length)
                 checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
                 self._pages.write(checked, sums)
             if self.steps == start:
@@ -206,37 +206,58 @@ class StoreWriter:
 
 def check_arrays(
     conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int
-) -> dict[tuple[str, ...], Tensor | Encoded]:
+) -> dict[tuple[str, ...], Tensor]:
     """Make sure that an episode's arrays are what its conventions say, and return them as tensors.
 
     Raises:
         StoreError: one is missing, not finite or of another shape or type.
     """
+    kinds = _check_names(conventions, arrays, length)
+    return {key: _check_one(key, array, *kinds[key], length=length) for key, array in arrays.items()}
+
+
+def _check_block(
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int
+) -> dict[tuple[str, ...], Tensor | Encoded]:
+    """Do the same with arrays of which some are compressed frames."""
+    kinds = _check_names(conventions, arrays, length)
+    checked: dict[tuple[str, ...], Tensor | Encoded] = {}
+    for key, array in arrays.items():
+        dtype, shape = kinds[key]
+        if not isinstance(array, Encoded):
+            checked[key] = _check_one(key, array, dtype, shape, length=length)
+        elif array.shape != (length, *shape):
+            raise StoreError(f"{key} must be {(length, *shape)}, got {array.shape}")
+        else:
+            checked[key] = array
+    return checked
+
+
+def _check_names(
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], object], length: int
+) -> dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]]:
     kinds = conventions.arrays()
     expected = sorted(key for key in kinds if key != (keys.IS_INIT,))
     if sorted(arrays) != expected:
         raise StoreError(f"an episode must have the arrays {expected}, got {sorted(arrays)}")
     if length < 1:
         raise StoreError("an episode must have at least one step, got 0")
-    checked: dict[tuple[str, ...], Tensor | Encoded] = {}
-    for key, array in arrays.items():
-        dtype, shape = kinds[key]
-        if isinstance(array, Encoded):
-            if array.shape != (length, *shape):
-                raise StoreError(f"{key} must be {(length, *shape)}, got {array.shape}")
-            checked[key] = array
-            continue
-        tensor = torch.as_tensor(array)
-        if tensor.is_floating_point() and dtype == torch.float32:
-            tensor = tensor.float()
-        if tensor.shape != (length, *shape) or tensor.dtype != dtype:
-            given = f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise StoreError(f"{key} must be {(length, *shape)} {dtype}, got {given}")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            row = int((~tensor.isfinite()).any(-1).nonzero()[0])
-            raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
-        checked[key] = tensor
-    return checked
+    return kinds
+
+
+def _check_one(
+    key: tuple[str, ...], array: Array, dtype: torch.dtype, shape: tuple[int, ...], *, length: int
+) -> Tensor:
+    tensor = torch.as_tensor(array)
+    if tensor.is_floating_point() and dtype == torch.float32:
+        tensor = tensor.float()
+    if tensor.shape != (length, *shape) or tensor.dtype != dtype:
+        given = f"{tuple(tensor.shape)} {tensor.dtype}"
+        raise StoreError(f"{key} must be {(length, *shape)} {dtype}, got {given}")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        row = int((~tensor.isfinite()).any(-1).nonzero()[0])
+        raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
+    return tensor
 
 
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
