@@ -85,6 +85,7 @@ ONLY_IN = {
     "typer": {"cli", "cli_ablate", "cli_assets", "cli_convert", "cli_data", "cli_features", "cli_hub", "cli_viz"},
     "h5py": {"data"},
     "pyarrow": {"data"},
+    "av": {"data", "eval"},
     "einops": set(),
 }
 HEAVY = {
