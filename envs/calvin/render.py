@@ -56,7 +56,7 @@ class Renderer:
 
     def __init__(self, scene: str, assets: Path, *, renderer: str = "auto", near: float = NEAR) -> None:
         if renderer not in RENDERERS[:-1]:
-            raise ValueError(f"expected a renderer of {RENDERERS}, given {renderer!r}")
+            raise ValueError(f"expected a renderer of {RENDERERS[:-1]}, given {renderer!r}")
         if not 0 < near < FAR:
             raise ValueError(f"expected a near plane between 0 and {FAR} m, given {near}")
         self._owner = os.getpid()
@@ -65,7 +65,7 @@ class Renderer:
             self.name = self._start(given, "tiny" if renderer == "tiny" else "egl")
         except RuntimeError as error:
             if renderer != "auto":
-                raise
+                raise RuntimeError(f"{error}; {PACKAGES}") from error
             warnings.warn(TINY.format(why=error), RuntimeWarning, stacklevel=2)
             self.name = self._start(given, "tiny")
 
@@ -122,7 +122,7 @@ class Renderer:
             text = said.read().decode(errors="replace").strip()
         if not ready:
             self.close()
-            raise RuntimeError(f"the {renderer} renderer ended with {text.splitlines()[-1:]}; {PACKAGES}")
+            raise RuntimeError(f"the {renderer} renderer ended with {(text or 'no word').splitlines()[-1]!r}")
         device = re.search(r"GL_RENDERER=(.*)", text)
         return f"{renderer}: {device.group(1)}" if device else renderer
 
