@@ -215,11 +215,15 @@ def continued_by_others(folder: Path, store: Path) -> dict[str, Any]:
 
 
 def learned_together(folder: Path, store: Path) -> dict[str, Any]:
-    """Compare 20 updates of two processes with those of one, the batch whole, without dropout."""
+    """Compare 20 updates of two processes with those of one, the batch whole, without dropout.
+
+    FSDP2 computes its blocks again in the backward pass, so that this is seen to go together.
+    """
     quiet = ["trunk.dropout=0", *(f"pixels.{name}.shift=0" for name in CAMERAS)]
     changes: dict[str, Any] = {"updates": 20, "micro_batch": None}
     for mode, (processes, parallel) in MODES.items():
-        finish(start(run, store, folder / f"{mode}-quiet", parallel, quiet, changes, processes=processes))
+        own = {**changes, "checkpoint_blocks": mode == "fsdp"}
+        finish(start(run, store, folder / f"{mode}-quiet", parallel, quiet, own, processes=processes))
     alone = folder / "single-quiet"
     return {mode: asked(compare, alone, folder / f"{mode}-quiet") for mode in ("ddp", "fsdp")}
 

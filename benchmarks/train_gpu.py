@@ -26,6 +26,7 @@ from seerkit.data.sampler import Sampler
 from seerkit.data.store import Conventions, Store
 from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
+from seerkit.train.parallel import World
 from seerkit.train.prefetch import Prefetch
 from seerkit.train.settings import Settings
 from seerkit.train.trainer import Trainer
@@ -77,7 +78,7 @@ def measure(recipe: str, data: Store, *, quick: bool, updates: int, rounds: int)
     policy, device = build(recipe, quick=quick), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = BATCH["quick" if quick else "full"]
     settings = Settings(updates=10**6, batch_size=batch, precision="bf16")
-    trainer = Trainer(policy, settings, total=10**6, warmup=1, device=device)
+    trainer = Trainer(policy, settings, total=10**6, warmup=1, world=World(device))
     windows = windows_of(policy, data)
     sampler = Sampler(size=len(windows), batch_size=batch, seed=0)
     here = windows.gather(sampler.indices(0)).to(device)

@@ -103,6 +103,11 @@ def check_seerkit(words: list[str]) -> None:
         assert done.exit_code == 0, f"{done.output}\n{done.exception}"
 
 
+def check_torchrun(words: list[str]) -> None:
+    assert words[words.index("-m") + 1] == "seerkit", f"torchrun starts {words}; expected -m seerkit"
+    check_seerkit(words[words.index("-m") + 2 :])
+
+
 def check_make(words: list[str]) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     wanted = [word for word in words if "=" not in word]
@@ -124,7 +129,8 @@ def check_pip(words: list[str]) -> None:
         assert all(f"\n{extra} = [" in declared for extra in extras), f"an extra of {extras} is not declared"
 
 
-CHECKS = {"seerkit": check_seerkit, "make": check_make, "python": check_files, "pytest": check_files, "pip": check_pip}
+CHECKS = {"seerkit": check_seerkit, "torchrun": check_torchrun, "make": check_make, "pip": check_pip}
+CHECKS |= {"python": check_files, "pytest": check_files}
 
 
 @pytest.mark.parametrize("block", SHELL, ids=relative)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,39 @@ def test_torchrun_starts_the_command(tmp_path: Path) -> None:
     assert done.stdout.count("2 updates; evaluate with") == 1
     summary = json.loads((tmp_path / "run" / "checkpoints" / "last" / "training.json").read_text())
     assert (summary["update"], summary["processes"]) == (2, 2)
+
+
+UNREACHED = """
+import sys
+from pathlib import Path
+import torch
+from tests.train import toy
+policy = toy.ToyPolicy()
+policy.extra = torch.nn.Linear(2, 2)
+toy.run(Path(sys.argv[1]), Path(sys.argv[2]), policy)
+"""
+
+
+@pytest.mark.slow
+def test_a_parameter_no_gradient_reaches_is_named(tmp_path: Path) -> None:
+    toy.toy_store(tmp_path / "store")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {
+            **RIGHT,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(probe.getsockname()[1]),
+            "OMP_NUM_THREADS": "1",
+        }
+    started = []
+    for rank in ("0", "1"):
+        environment = {**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", UNREACHED, str(tmp_path / "store"), str(tmp_path / "run")]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        said = process.communicate(timeout=200)[1]
+        assert process.returncode == 1
+        assert "TrainingError: 2 trainable parameters have no part in the loss, such as ['extra.weight'" in said
 
 
 @pytest.mark.parametrize(
