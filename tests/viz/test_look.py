@@ -213,8 +213,13 @@ def test_the_command_writes_a_picture_and_tells_the_numbers(tabletop: Policy, st
     with Image.open(out) as picture:
         assert picture.format == "PNG"
     assert [path.name for path in out.parent.iterdir()] == ["look.png"]
-    for wrong in (["--data", "x", "--env", "Reach"], []):
-        with pytest.raises(ValueError, match="one of the two"):
+    for wrong, message in (
+        (["--data", "x", "--env", "Reach"], "one of the two"),
+        ([], "one of the two"),
+        (["--data", "x", "--step", "0"], "of data say --window"),
+        (["--env", "Reach", "--window", "0"], "say --seed and --step"),
+    ):
+        with pytest.raises(ValueError, match=message):
             CliRunner().invoke(app, ["viz", str(checkpoint), *wrong], catch_exceptions=False)
 
 
