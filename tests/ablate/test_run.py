@@ -240,4 +240,4 @@ def test_a_job_file_is_executed_and_answered(tmp_path: Path) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(Job(**NOTHING, key="a", folder=str(tmp_path / "runs" / "one")).text())
     assert run_file(spec) is False
-    assert "no store is not a store" in json.loads(outcome_file(spec).read_text())["error"]
+    assert "no store does not exist" in json.loads(outcome_file(spec).read_text())["error"]
