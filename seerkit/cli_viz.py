@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from seerkit.viz.moment import Moment
 
 console = Console()
+FIRST_SEED = 1_000_000
+"""First seed that no demonstration has, as in `seerkit eval`."""
 
 
 def viz(
     checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
     data: Annotated[Path | None, typer.Option(help="a store, or data of another format, to take a window from")] = None,
-    window: Annotated[int, typer.Option(help="which window of the data")] = 0,
+    window: Annotated[int | None, typer.Option(help="which window of the data; the first by default")] = None,
     env: Annotated[str | None, typer.Option(help="a task or gymnasium id to act in")] = None,
-    seed: Annotated[int, typer.Option(help="the layout; from 1,000,000 on nobody has trained on it")] = 1_000_000,
-    step: Annotated[int, typer.Option(help="how many steps to act before looking")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="the layout; 1,000,000 by default, from where on nobody has trained")
+    ] = None,
+    step: Annotated[int | None, typer.Option(help="how many steps to act before looking; none by default")] = None,
     block: Annotated[int, typer.Option(help="whose attention: 0 is the trunk's first block, -1 its last")] = -1,
     out: Annotated[Path, typer.Option(help="the PNG; replaced only when the new one is done")] = Path("viz.png"),
 ) -> None:
@@ -34,8 +38,15 @@ def viz(
 
     if (data is None) == (env is None):
         raise ValueError("expected --data STORE or --env TASK, one of the two")
+    if data is None and window is not None:
+        raise ValueError("--window is of --data; in an environment say --seed and --step")
+    if env is None and (seed, step) != (None, None):
+        raise ValueError("--seed and --step are of --env; of data say --window")
     policy = Policy.from_pretrained(checkpoint)
-    moment = _from_data(policy, data, window) if data else _from_episode(policy, str(env), seed=seed, step=step)
+    if data is not None:
+        moment = _from_data(policy, data, window or 0)
+    else:
+        moment = _from_episode(policy, str(env), seed=FIRST_SEED if seed is None else seed, step=step or 0)
     view = look(policy, moment, block=block)
     picture = draw(view, moment, title=f"{policy.recipe.name}, {checkpoint}", block=block)
     console.print(_table(view))

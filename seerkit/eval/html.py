@@ -55,8 +55,8 @@ _TASKS = (
     "sort."
 )
 _PUBLISHED = (
-    "Published by others, with their checkpoints, simulators and protocols: nobody measured these numbers here. Only "
-    "the row marked so comes from this evaluation."
+    "Published by others, with their checkpoints, simulators and protocols: nobody measured these numbers here. A row "
+    "marked here comes from this evaluation; the average length of sequences has none beside it."
 )
 
 
@@ -221,22 +221,27 @@ def _published(report: "Report") -> str:
     numbers = published(report.benchmark)
     if not numbers or report.benchmark is None:
         return ""
-    metric = METRICS[report.benchmark]
-    unit = " %" if metric == RATE else ""
-    rows = [_own(report)] if metric == RATE and "trained" in report.rollouts else []
-    for one in numbers:
-        chain = " / ".join(f"{share:.1f}" for share in one.in_a_row) or "-"
-        cells = [_cell(one.policy), _cell("published"), _cell(f"{one.value:g}{unit}", one.value), _cell(chain)]
-        rows.append("".join([*cells, _cell(one.source)]))
-    heads = ("Policy", "Measured", metric.capitalize(), "1 to 5 in a row, %", "Source")
+    if METRICS[report.benchmark] == RATE:
+        rows = [_row(one.policy, f"{one.value:.1f} %", one.value, one.source) for one in numbers]
+        own = [_own(report)] if "trained" in report.rollouts else []
+        return _table(("Policy", "Measured", "Success rate", "Source"), [*own, *rows], numeric={2})
+    rows = [
+        _row(one.policy, f"{one.value:.2f}", one.value, one.source)
+        + _cell(" / ".join(f"{share:.1f}" for share in one.in_a_row) or "-")
+        for one in numbers
+    ]
+    heads = ("Policy", "Measured", "Average length", "Source", "1 to 5 in a row, %")
     return _table(heads, rows, numeric={2})
+
+
+def _row(policy: str, told: str, value: float, source: str, *, measured: str = "published") -> str:
+    return _cell(policy) + _cell(measured) + _cell(told, value) + _cell(source)
 
 
 def _own(report: "Report") -> str:
     rate = report.rate()
     told = f"{100 * rate.value:.1f} % ({_ends(rate)})"
-    cells = [_cell(report.title), _cell("here"), _cell(told, 100 * rate.value), _cell("-"), _cell("this evaluation")]
-    return "".join(cells)
+    return _row(report.title, told, 100 * rate.value, "this evaluation", measured="here")
 
 
 def _episodes(report: "Report") -> str:

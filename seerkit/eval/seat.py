@@ -85,7 +85,7 @@ class Seat(gym.Wrapper):
             said; ``fps``; ``action_scale`` and ``gripper``; ``renderer``: what draws, None if not said.
         """
         base, space = self.unwrapped, self.observation_space
-        images: Any = space["image"] if isinstance(space, spaces.Dict) else {}
+        images: Any = space.spaces.get("image", {}) if isinstance(space, spaces.Dict) else {}
         names = tuple(getattr(base, "state_names", ()))
         layouts = {entries: name for name, entries in contract.STATES.items()}
         drawn_by = getattr(base, "renderer", None)

@@ -41,6 +41,11 @@ def test_evaluate_a_checkpoint_into_a_folder(policy: Policy, tmp_path: Path) -> 
     assert known["weights"]["file_sha256"] == file_hash(checkpoint / "model.safetensors")
     assert (known["protocol"]["first_seed"], known["protocol"]["last_seed"]) == (1_000_000, 1_000_002)
     assert known["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert known["image_pipeline"]["frames"] == {"FakeReach": {"primary": [3, 16, 16], "wrist": [3, 16, 16]}}
+    assert known["conventions"]["policy"]["state"] == "pose_gripper"
+    assert known["execution"]["sampler"] is None
+    assert written["actors"]["trained"]["latency"]["warm_up_ms"] > 0
+    assert (written["benchmark"], written["published"]) == (None, [])
     assert written["training"]["last"] == {"loss": 1.0}
     assert (tmp_path / "out/report.html").stat().st_size > 20_000
 

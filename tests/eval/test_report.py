@@ -15,7 +15,8 @@ from seerkit.eval.curves import Series, figures, listening, read_curves, smooth
 from seerkit.eval.html import render
 from seerkit.eval.pictures import mp4, still
 from seerkit.eval.plots import number, ticks
-from seerkit.eval.quality import CEILING, judge, psnr
+from seerkit.eval.published import published
+from seerkit.eval.quality import CEILING, judge, psnr, ssim
 from seerkit.eval.records import Episode, Recording, Rollout
 from seerkit.eval.report import Report, finite, write_atomic
 from seerkit.eval.rollout import rollout
@@ -41,7 +42,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         "random": rollout(RandomActor(), FAKE, episodes=4),
     }
     known = {"recipe": {"name": "tiny", "hash": "ab" * 32, "config": {"a": {"b": "<script>alert(1)</script>"}}}}
-    return Report("Tiny <b>on</b> Fake", rollouts, "A & B", known, read_curves(log), ("Mind this.",))
+    curves = read_curves(log)
+    return Report("Tiny <b>on</b> Fake", rollouts, "A & B", known, curves, ("Mind this.",), benchmark="LIBERO-LONG")
 
 
 def test_numbers_agree_between_page_and_json(report: Report, tmp_path: Path) -> None:
@@ -113,6 +115,36 @@ def test_psnr_is_the_textbook_number() -> None:
         psnr(black, black[..., 0])
 
 
+def ssim_by_the_formula(one: np.ndarray, other: np.ndarray) -> float:
+    """Structural similarity place by place, as the paper writes it down."""
+    reach = np.arange(11) - 5
+    window = np.exp(-(reach[:, None] ** 2 + reach[None] ** 2) / 4.5)
+    window /= window.sum()
+    found = []
+    for channel in range(one.shape[2]):
+        for top in range(one.shape[0] - 10):
+            for left in range(one.shape[1] - 10):
+                x, y = (frame[top : top + 11, left : left + 11, channel].astype(float) for frame in (one, other))
+                mx, my = (window * x).sum(), (window * y).sum()
+                vx, vy = (window * (x - mx) ** 2).sum(), (window * (y - my) ** 2).sum()
+                vxy = (window * (x - mx) * (y - my)).sum()
+                c1, c2 = 6.5025, 58.5225
+                found.append((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    return float(np.mean(found))
+
+
+def test_ssim_is_the_papers_formula() -> None:
+    draw = np.random.default_rng(0)
+    one = draw.integers(0, 256, (16, 14, 3), dtype=np.uint8)
+    other = np.clip(one.astype(int) + draw.integers(-60, 60, one.shape), 0, 255).astype(np.uint8)
+    assert ssim(one, other) == pytest.approx(ssim_by_the_formula(one, other), abs=1e-9)
+    assert ssim(one, one) == pytest.approx(1.0)
+    assert ssim(one, other) == ssim(other, one) < 0.95
+    assert ssim(one, 255 - one) < 0
+    with pytest.raises(ValueError, match="11 pixels or more"):
+        ssim(one[:10], one[:10])
+
+
 def test_curves_survive_an_unfinished_line(report: Report) -> None:
     assert report.curves["loss"].x[-1] == 89
     assert listening(report.curves) == pytest.approx(3.0)
@@ -178,6 +210,13 @@ def test_page_works_in_a_browser(report: Report, browser: str, tmp_path: Path) -
         page.evaluate("document.querySelectorAll('#tasks th button')[0].click()")
         actors = page.evaluate("[...document.querySelectorAll('#tasks tbody tr')].map(row => row.cells[0].textContent)")
         assert actors == sorted(actors)
+        page.evaluate("document.querySelectorAll('#published th button')[2].click()")
+        rates = "[...document.querySelectorAll('#published tbody tr')].map(row => Number(row.cells[2].dataset.value))"
+        assert page.evaluate(rates) == sorted(page.evaluate(rates))
+        assert (
+            page.evaluate("document.querySelectorAll('#published tbody tr').length")
+            == len(published("LIBERO-LONG")) + 1
+        )
 
         before = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.evaluate("document.getElementById('theme').click()")
