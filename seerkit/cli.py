@@ -114,9 +114,12 @@ ablate = app.command()(cli_ablate.ablate)
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="a recipe, a recipe file, a checkpoint, or user/repo on the Hub")],
-    data: Annotated[Path, typer.Option(help="the store to learn from, or data of another format")],
+    data: Annotated[list[Path], typer.Option(help="a store to learn from, or data of another format; may be repeated")],
     out: Annotated[Path, typer.Option(help="the run's folder: checkpoints, metrics.jsonl, tensorboard")],
     overrides: Overrides = None,
+    weights: Annotated[
+        str | None, typer.Option(help="share of each data set, such as 3,1; their sizes if none")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder, bit for bit")] = False,
     device: Annotated[str | None, typer.Option(help="an accelerator if there is one")] = None,
 ) -> None:
@@ -130,9 +133,10 @@ def train(
 
     if not is_checkpoint(recipe):
         torch.manual_seed(load_recipe(recipe, *(overrides or [])).config["train"]["seed"])
+    shares = _shares(weights)
     policy = build_policy(recipe, *(overrides or []), fetch=True)  # a frozen encoder that is random stays so
     begin(policy, out, console)
-    result = run(policy, data, out, resume=resume, device=device)
+    result = run(policy, data, out, weights=shares, resume=resume, device=device)
     if result.interrupted:
         console.print(f"stopped after {result.updates} updates; continue with [bold]--resume[/]")
         raise typer.Exit(1)
@@ -225,6 +229,14 @@ def _check(shown: Recipe) -> None:
     console.print(
         f"[green]ok[/]  gradients reach all {result.reached} trainable tensors; it took {result.seconds:.1f} s"
     )
+
+
+def _shares(text: str | None) -> list[float] | None:
+    """Read ``3,1``."""
+    try:
+        return None if text is None else [float(share) for share in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--weights must be numbers such as 3,1, got {text!r}") from error
 
 
 def _report_of(checkpoint: Path) -> Path:

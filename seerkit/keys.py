@@ -23,8 +23,9 @@ IMAGE: Final = ("observation", "image")
 """Followed by the camera's name: uint8 ``(B, T, 3, H, W)`` at the camera's own size, RGB."""
 
 STATE: Final = ("observation", "state")
-"""float32 ``(B, T, S)``: tool position (m), extrinsic-xyz Euler angles (rad), then the gripper (+1 open / -1 closed,
-or one opening per finger in m)."""
+"""float32 ``(B, T, S)``: tool position (m), extrinsic-xyz Euler angles (rad), then the gripper (+1 open / -1 closed, or
+one opening per finger in m). LIBERO's has a rotation vector (rad) in the place of the angles, and a right finger that
+counts backwards (0 closed, negative open); `seerkit.data.conventions.STATES` names the entries of each kind."""
 
 INSTRUCTION: Final = "language_instruction"
 """One sentence per row (non-tensor), valid for the whole window."""
@@ -49,7 +50,8 @@ FUTURE_DEPTH: Final = ("future", "depth")
 """Followed by the camera's name: uint16 ``(B, F, 1, H, W)``, as `DEPTH`, right after the window. Training only."""
 
 TARGET_CHUNK: Final = ("target", "chunk")
-"""float32 ``(B, T, K, A)``: the demonstrated actions of steps ``t .. t + K - 1``; gripper +1 open / -1 closed."""
+"""float32 ``(B, T, K, A)``: the demonstrated actions of steps ``t .. t + K - 1``; gripper +1 open / -1 closed (LIBERO's
+own data: -1 open / +1 closed, as its controller has it)."""
 
 ACTION_IS_PAD: Final = "action_is_pad"
 """bool ``(B, T, K)``: ``True`` where the chunk reaches beyond the episode's end; such actions enter no loss."""
@@ -91,7 +93,8 @@ HIDDEN: Final = ("hidden",)
 """Followed by the query group's name: float32 ``(B, T, n, D)``, what the trunk made of its learned queries."""
 
 CHUNK: Final = ("vla_action", "chunk")
-"""float32 ``(B, T, K, A)``: predicted arm motion (1 is the largest step) and a gripper logit (> 0: open)."""
+"""float32 ``(B, T, K, A)``: predicted arm motion (1 is the largest step) and a gripper logit (> 0: what +1 means in
+the data, to open; of LIBERO's, to close)."""
 
 FORESIGHT: Final = ("foresight",)
 """Followed by the camera's name: float32 ``(B, T, P, N)``, predicted patches of the frame ``F`` steps ahead: pixels,

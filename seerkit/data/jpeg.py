@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from seerkit.data.rows import Recent
+from seerkit.data.source import StoreError
 
 QUALITY = 95
 
@@ -33,7 +34,7 @@ class Encoded:
         return len(self.blobs)
 
 
-class BlobError(RuntimeError):
+class BlobError(StoreError):
     """A frame that cannot be decoded, or has another size than its neighbours."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -90,10 +92,13 @@ class ReadRows:
         read: returns one row, given its number.
         shape: ``(N, ...)``.
         dtype: of the rows; ``read`` must return it.
+        threads: how many rows are read at the same time; more than 1 helps if ``read`` waits or decompresses.
     """
 
-    def __init__(self, read: Callable[[int], Tensor], *, shape: Sequence[int], dtype: torch.dtype) -> None:
-        self._read, self._shape, self._dtype = read, tuple(shape), dtype
+    def __init__(
+        self, read: Callable[[int], Tensor], *, shape: Sequence[int], dtype: torch.dtype, threads: int = 1
+    ) -> None:
+        self._read, self._shape, self._dtype, self._threads = read, tuple(shape), dtype, threads
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,13 +114,24 @@ class ReadRows:
         """Return a copy of some rows."""
         distinct, place = rows.flatten().unique(return_inverse=True)
         read = torch.empty(len(distinct), *self._shape[1:], dtype=self._dtype)
-        for index, row in enumerate(distinct.tolist()):
-            read[index] = self._read(row)
-        return read[place].view(*rows.shape, *self._shape[1:])
+        given = read.numpy()
+
+        def fill(index: int, row: int) -> None:
+            given[index] = self._read(row).numpy()
+
+        if self._threads > 1 and len(distinct) > 1:
+            with ThreadPoolExecutor(min(self._threads, len(distinct))) as pool:
+                collections.deque(pool.map(fill, range(len(distinct)), distinct.tolist()), maxlen=0)
+        else:
+            for index, row in enumerate(distinct.tolist()):
+                fill(index, row)
+        return take(read, place).view(*rows.shape, *self._shape[1:])
 
 
 class Recent(Generic[K, V]):
     """Remember the newest few results of a function of one argument, per object and not per program.
+
+    Several threads may call it; they do not wait for each other's results.
 
     Args:
         make: the function.
@@ -125,16 +141,22 @@ class Recent(Generic[K, V]):
     def __init__(self, make: Callable[[K], V], *, size: int) -> None:
         self._make, self._size = make, size
         self._kept: collections.OrderedDict[K, V] = collections.OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, key: K) -> V:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
         value = self._make(key)
-        self._kept[key] = value
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
         return value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": collections.OrderedDict()}
+        return {"_make": self._make, "_size": self._size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_make"], size=state["_size"])

@@ -79,9 +79,40 @@ class Windows:
         self._short = bool((self._end - self._first < steps).any())
         count = (self._end - self._first - steps).clamp(min=0) + 1
         self._until = count.cumsum(0)
+        self._again = torch.empty(0, dtype=torch.int64)
 
     def __len__(self) -> int:
-        return int(self._until[-1])
+        return int(self._until[-1]) + len(self._again)
+
+    def spans(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Say where the windows of each span lie, in the order of `episodes`.
+
+        Shape:
+            returns: int64, one per span: its first row, its first window's number, and how many windows it has, those
+                that are repeated not counted. Window ``n`` of a span begins ``n`` rows after its first.
+        """
+        count = self._until.diff(prepend=torch.zeros(1, dtype=torch.int64))
+        return self._first, self._until - count, count
+
+    def repeated(self, numbers: Tensor) -> Windows:
+        """Return the same windows and, after them, some of them again.
+
+        Shape:
+            numbers: int64 ``(M,)``, which ones; a number may occur several times.
+
+        Raises:
+            IndexError: a number is out of range.
+        """
+        more = copy.copy(self)
+        more._again = torch.cat([self._again, self._numbers(numbers)])
+        return more
+
+    def _numbers(self, index: Tensor) -> Tensor:
+        """Turn places in the list of windows into windows, of which some may stand there several times."""
+        if bool(((index < 0) | (index >= len(self))).any()):
+            raise IndexError(f"window numbers must be in 0 .. {len(self) - 1}, got {index.tolist()}")
+        beyond = index - self._until[-1]
+        return torch.where(beyond < 0, index, self._again[beyond.clamp(min=0)]) if len(self._again) else index
 
     def with_depth(self) -> Windows:
         """Return the same windows, giving depth frames, too.
@@ -108,8 +139,7 @@ class Windows:
         Raises:
             IndexError: a number is out of range.
         """
-        if bool(((index < 0) | (index >= len(self))).any()):
-            raise IndexError(f"window numbers must be in 0 .. {len(self) - 1}, got {index.tolist()}")
+        index = self._numbers(index)
         episode = torch.searchsorted(self._until, index, right=True)
         before = torch.where(episode > 0, self._until[episode - 1], 0)
         start, end = self._first[episode] + index - before, self._end[episode, None]
@@ -154,7 +184,7 @@ class Windows:
             index: int64 ``(B,)``, window numbers.
             returns: int64 ``(B,)``, window numbers; of another episode where there is more than one.
         """
-        episode = (torch.searchsorted(self._until, index, right=True) + 1) % len(self.episodes)
+        episode = (torch.searchsorted(self._until, self._numbers(index), right=True) + 1) % len(self.episodes)
         return torch.where(episode > 0, self._until[episode - 1], 0)
 
     def _seen(self, camera: str) -> Iterator[tuple[Tensor | Rows, tuple[str, ...], tuple[str, ...]]]:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from seerkit.train.prefetch import Prefetch
 from seerkit.train.settings import Settings
 from seerkit.train.trainer import Trainer, TrainingError
 from seerkit.train.validate import Validation
-from seerkit.train.windows import training_windows
+from seerkit.train.windows import mixed_windows
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
@@ -48,9 +48,10 @@ class Result:
 
 def train(
     policy: Policy | nn.Module,
-    store: Source | str | Path,
+    store: Source | str | Path | Sequence[Source | str | Path],
     out: str | Path,
     *,
+    weights: Sequence[float] | None = None,
     settings: Settings | None = None,
     resume: bool = False,
     device: str | torch.device | None = None,
@@ -63,8 +64,10 @@ def train(
 
     Args:
         policy: what to train; changed in place. Ends with the trained weights, averaged if the settings ask for it.
-        store: recorded episodes, or where they are (a store, or a folder of another format that is read in place).
+        store: recorded episodes, or where they are (a store, or a folder of another format that is read in place); or
+            several of these, to be mixed (`seerkit.data.mixture.Mixture`).
         out: the run's folder: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``.
+        weights: share of each of several data sets among the windows drawn; in proportion to their sizes if not given.
         settings: hyper-parameters; the policy's own recipe decides if not given.
         resume: continue the run in ``out``; without it, ``out`` must not hold checkpoints.
         device: where to train; an accelerator if there is one.
@@ -75,10 +78,11 @@ def train(
             checkpoint from which nothing was carried over.
         StoreError: the store does not hold what the policy needs.
     """
-    store = store if isinstance(store, Source) else open_source(store)
+    given = [store] if isinstance(store, Source | str | Path) else store
+    sources = [one if isinstance(one, Source) else open_source(one) for one in given]
     config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     settings = settings or Settings.read(config["train"])
-    run = _Run(policy, store, settings=settings, out=Path(out), device=_device(device))
+    run = _Run(policy, sources, weights, settings=settings, out=Path(out), device=_device(device))
     run.begin(resume=resume)
     done, total = run.trainer.done, run.trainer.total
     with (
@@ -96,14 +100,15 @@ class _Run:
     def __init__(
         self,
         policy: Policy | nn.Module,
-        store: Source,
+        sources: Sequence[Source],
+        weights: Sequence[float] | None,
         *,
         settings: Settings,
         out: Path,
         device: torch.device,
     ) -> None:
-        self.windows, held, sentences = training_windows(policy, store, settings)
-        self.settings, self.store, self.out = settings, store, out
+        self.windows, held, sentences = mixed_windows(policy, sources, settings, weights)
+        self.settings, self.sources, self.out = settings, sources, out
         micro = settings.micro_batch or settings.batch_size
         self.sampler = Sampler(size=len(self.windows), batch_size=micro, seed=settings.seed)
         total, warmup = settings.length(len(self.windows))
@@ -128,6 +133,8 @@ class _Run:
             summary = self.checkpoints.load(self.trainer)
             if summary["windows"] != len(self.windows):
                 raise TrainingError(f"the run saw {summary['windows']} windows, the store now has {len(self.windows)}")
+            if summary.get("drawn") != (drawn := getattr(self.windows, "drawn", None)):
+                raise TrainingError(f"the run drew {summary.get('drawn')} windows of its data sets, now {drawn}")
             self.best = math.inf if summary["best"] is None else summary["best"]
             self.metrics = dict(summary["metrics"])
 
@@ -203,9 +210,10 @@ class _Run:
             "best": None if math.isinf(self.best) else self.best,
             "metrics": self.metrics,
             "settings": dataclasses.asdict(self.settings),
-            "store": str(self.store.path),
+            "store": ", ".join(str(source.path) for source in self.sources),
             "windows": len(self.windows),
-            "conventions": dataclasses.asdict(self.store.conventions),
+            "drawn": getattr(self.windows, "drawn", None),
+            "conventions": dataclasses.asdict(self.sources[0].conventions),
         }
 
 

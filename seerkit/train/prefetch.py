@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 from tensordict import TensorDict
 
+from seerkit.data.mixture import Mixture
 from seerkit.data.sampler import Sampler
 from seerkit.data.windows import Windows
 
@@ -30,7 +31,14 @@ class Prefetch:
     """
 
     def __init__(
-        self, windows: Windows, sampler: Sampler, *, first: int, last: int, device: torch.device, depth: int = 3
+        self,
+        windows: Windows | Mixture,
+        sampler: Sampler,
+        *,
+        first: int,
+        last: int,
+        device: torch.device,
+        depth: int = 3,
     ) -> None:
         self._windows, self._sampler, self._device = windows, sampler, device
         self._range = range(first, last)

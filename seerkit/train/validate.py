@@ -10,6 +10,7 @@ from tensordict import NonTensorStack, TensorDict
 from torch import Tensor, nn
 
 from seerkit import keys
+from seerkit.data.mixture import Mixture
 from seerkit.data.sampler import permute
 from seerkit.data.windows import Windows
 from seerkit.train.foreseen import foreseen_means, foreseen_sums, unseen
@@ -43,7 +44,13 @@ class Validation:
     """
 
     def __init__(
-        self, windows: Windows, *, limit: int, batch_size: int, device: torch.device, instructions: Sequence[str]
+        self,
+        windows: Windows | Mixture,
+        *,
+        limit: int,
+        batch_size: int,
+        device: torch.device,
+        instructions: Sequence[str],
     ) -> None:
         order = permute(torch.arange(len(windows)), len(windows), torch.zeros(len(windows), dtype=torch.long))
         self._batches = order[:limit].sort().values.split(batch_size)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from seerkit.data.conventions import check_conventions
+from seerkit.data.mixture import Mixture
+from seerkit.data.pauses import without_pauses
 from seerkit.data.source import Source, StoreError
 from seerkit.data.split import spans, split_spans
+from seerkit.data.toggles import around_toggles
 from seerkit.data.windows import Windows
 from seerkit.recipe import foresight_ahead, foresight_target
 from seerkit.train.settings import Settings
@@ -19,6 +22,32 @@ if TYPE_CHECKING:
 
 ANNOTATION = "annotation"
 """A recipe's ``data.language`` if every span keeps its own sentence; any other text is said to all of them."""
+
+PAUSES = ("keep", "drop")
+"""A recipe's ``data.pauses``: whether steps at which nothing happens are learned from."""
+
+
+def mixed_windows(
+    policy: Policy | nn.Module, sources: Sequence[Source], settings: Settings, weights: Sequence[float] | None = None
+) -> tuple[Windows | Mixture, Windows | Mixture | None, list[str]]:
+    """Cut several data sets and mix their windows; see `training_windows` and `seerkit.data.mixture.Mixture`.
+
+    What is held out is taken from every data set, and each of these windows is looked at once.
+
+    Args:
+        policy: what is to be trained.
+        sources: recorded episodes.
+        settings: the hold-out and the seed are read.
+        weights: share of each among the windows drawn; in proportion to their sizes if not given.
+    """
+    if not sources:
+        raise ValueError("there is nothing to learn from: no data set was given")
+    kept, held, sentences = zip(*(training_windows(policy, source, settings) for source in sources), strict=True)
+    if len(sources) == 1 and weights is None:
+        return kept[0], held[0], sentences[0]
+    aside = [windows for windows in held if windows is not None]
+    together = sorted({sentence for some in sentences for sentence in some})
+    return Mixture(kept, weights), Mixture(aside) if aside else None, together
 
 
 def training_windows(
@@ -46,6 +75,8 @@ def training_windows(
             f"{source.path} ({source.format}) is too slow to train from in place; convert it once: "
             f"seerkit data convert {source.path} --out STORE"
         )
+    if _pauses(data) == "drop":
+        source = without_pauses(source)
     chosen = spans(source, data.get("segments") or "labelled")
     fraction = data.get("fraction") or 1.0
     kept, held = split_spans(source, chosen, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
@@ -54,7 +85,19 @@ def training_windows(
     cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
     windows = _deep(Windows(source, **cut, episodes=kept), config)
     aside = _deep(Windows(source, **cut, episodes=held), config) if held else None
+    if times := data.get("gripper_events"):
+        windows = windows.repeated(around_toggles(windows).repeat(times))
     return windows, aside, source.instructions if sentence is None else [sentence]
+
+
+def _pauses(data: Mapping[str, Any]) -> str:
+    """Read what a recipe's ``data`` section says of pauses and gripper toggles, and check it."""
+    pauses, times = data.get("pauses") or "keep", data.get("gripper_events") or 0
+    if pauses not in PAUSES:
+        raise ValueError(f"data.pauses must be one of {PAUSES}, got {pauses!r}")
+    if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+        raise ValueError(f"data.gripper_events must be a count, 0 or more, got {times!r}")
+    return pauses
 
 
 def _deep(windows: Windows, config: Mapping[str, Any]) -> Windows:
