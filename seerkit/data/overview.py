@@ -29,7 +29,8 @@ def overview(source: Source) -> str:
     lines.append(f"depth        {'yes' if means.depth else 'no'}")
     kept = f", frames as {source.kind}" if isinstance(source, Store) else ""
     lines.append(f"disk         {_size(source.path) / 2**20:,.1f} MiB{kept}")
-    counts = collections.Counter(span.instruction for span in source.segments or source.episodes)
+    spans = source.episodes if source.segments is None else source.segments
+    counts = collections.Counter(span.instruction for span in spans)
     lines.append(f"sentences    {len(counts)}")
     lines += [f"  {count:6d} x {text or '(none)'}" for text, count in counts.most_common(LISTED)]
     if len(counts) > LISTED:

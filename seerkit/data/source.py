@@ -55,7 +55,7 @@ class Segment:
     Args:
         start: row of its first step.
         length: number of steps.
-        instruction: the sentence.
+        instruction: the sentence; empty for a span that is listed because it has none.
         episode: number of the episode it lies in.
         task: the name of what is done.
     """
@@ -208,6 +208,7 @@ def instructions(episodes: Sequence[Episode], segments: Sequence[Segment] | None
 def describe(source: Source) -> str:
     """Say in one line what a source holds."""
     cameras = ", ".join(f"{name} {size[1]}x{size[2]}" for name, size in source.conventions.cameras.items())
-    spans = "" if source.segments is None else f"{len(source.segments)} segments, "
+    labelled = sum(bool(segment.instruction) for segment in source.segments or ())
+    spans = "" if source.segments is None else f"{labelled} segments, "
     kind = source.format.capitalize()
     return f"{kind}({str(source.path)!r}: {len(source.episodes)} episodes, {spans}{len(source)} steps, {cameras})"

@@ -21,8 +21,9 @@ def spans(source: Source, which: Which = "labelled") -> list[Episode | Segment]:
     Args:
         source: the recorded episodes.
         which: ``"labelled"``: the segments with a sentence, or the episodes if sentences belong to whole episodes.
-            ``"unlabelled"``: what lies between the segments, as CALVIN's play without language; of whole episodes,
-            those without a sentence. ``"all"``: every episode from beginning to end.
+            ``"unlabelled"``: the segments without a sentence if the data lists some, else what lies between the
+            segments, as CALVIN's play without language; of whole episodes, those without a sentence. ``"all"``: every
+            episode from beginning to end.
 
     Raises:
         StoreError: there is none.
@@ -35,10 +36,13 @@ def spans(source: Source, which: Which = "labelled") -> list[Episode | Segment]:
         chosen = [*source.episodes]
     elif source.segments is None:
         chosen = [episode for episode in source.episodes if not episode.instruction]
+    elif which == "labelled":
+        chosen = [segment for segment in source.segments if segment.instruction]
     else:
-        chosen = [*source.segments] if which == "labelled" else _between(source)
+        chosen = [segment for segment in source.segments if not segment.instruction] or _between(source)
     if not chosen:
-        counts = f"{len(source.episodes)} episodes, {len(source.segments or ())} segments"
+        told = sum(bool(segment.instruction) for segment in source.segments or ())
+        counts = f"{len(source.episodes)} episodes, {told} segments with a sentence"
         raise StoreError(f"{source.path} has no {which} steps ({counts}); choose others: data.segments=all")
     return chosen
 

@@ -63,7 +63,7 @@ class Windows:
         unknown = sorted({*goal} - {*GOALS})
         if unknown:
             raise ValueError(f"a goal is one of {GOALS}, got {unknown}")
-        self.goal = tuple(goal)
+        self.goal, self.sentence = tuple(goal), sentence
         self.cameras = list(store.frames if cameras is None else cameras)
         _check_cameras(store, self.cameras)
         if "state" in self.goal and store.state is None:

@@ -10,6 +10,7 @@ from torch import nn
 from seerkit.data.conventions import check_conventions
 from seerkit.data.mixture import Mixture
 from seerkit.data.pauses import without_pauses
+from seerkit.data.official import OfficialWindows
 from seerkit.data.source import Source, StoreError
 from seerkit.data.split import spans, split_spans
 from seerkit.data.toggles import around_toggles
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ANNOTATION = "annotation"
 """A recipe's ``data.language`` if every span keeps its own sentence; any other text is said to all of them."""
+
+LOADERS = ("all", "official")
+"""A recipe's ``data.loader``: every window, or those that the official Seer's loaders cut."""
 
 PAUSES = ("keep", "drop")
 """A recipe's ``data.pauses``: whether steps at which nothing happens are learned from."""
@@ -83,8 +87,8 @@ def training_windows(
     sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
     cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
     cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
-    windows = _deep(Windows(source, **cut, episodes=kept), config)
-    aside = _deep(Windows(source, **cut, episodes=held), config) if held else None
+    windows = _as_asked(Windows(source, **cut, episodes=kept), config)
+    aside = _as_asked(Windows(source, **cut, episodes=held), config) if held else None
     if times := data.get("gripper_events"):
         windows = windows.repeated(around_toggles(windows).repeat(times))
     return windows, aside, source.instructions if sentence is None else [sentence]
@@ -98,6 +102,19 @@ def _pauses(data: Mapping[str, Any]) -> str:
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         raise ValueError(f"data.gripper_events must be a count, 0 or more, got {times!r}")
     return pauses
+
+
+def _as_asked(windows: Windows, config: Mapping[str, Any]) -> Windows:
+    """Cut the windows as the recipe's ``data.loader`` says, and let them give depth if the recipe learns from it."""
+    data = config.get("data") or {}
+    loader = data.get("loader") or "all"
+    if loader not in LOADERS:
+        raise ValueError(f"data.loader must be one of {LOADERS}, got {loader!r}")
+    if loader == "official":
+        if data.get("window") is None:
+            raise ValueError("data.loader=official needs data.window: how many steps the official loader cuts")
+        windows = OfficialWindows(windows, window=data["window"])
+    return _deep(windows, config)
 
 
 def _deep(windows: Windows, config: Mapping[str, Any]) -> Windows:
