@@ -77,6 +77,36 @@ def convert(
 
 
 @data.command()
+def export(
+    store: PathArg,
+    out: Out,
+    to: Annotated[str, typer.Option(help="lerobot (v3.0) or seer_real")] = "lerobot",
+    codec: Annotated[
+        str, typer.Option(help="of lerobot: libsvtav1, libx264, or images, which are exact")
+    ] = "libsvtav1",
+    quality: Annotated[int, typer.Option(help="of lerobot's videos (constant rate factor): less is better")] = 30,
+    format: Format = None,
+    option: Options = None,
+) -> None:
+    """Write a store as a data set in another library's format."""
+    from seerkit.data.formats import open_source
+
+    if to not in (known := ("lerobot", "seer_real")):
+        raise ValueError(f"--to must be one of {known}, got {to!r}")
+    source = open_source(store, format=format, **_options(option))
+    with _bar("steps") as told:
+        if to == "lerobot":
+            from seerkit.data.lerobot_folder import write_lerobot
+
+            write_lerobot(source, out, codec=codec, quality=quality, progress=told)
+        else:
+            from seerkit.data.seer_folder import write_seer_folder
+
+            write_seer_folder(source, out)
+    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+
+
+@data.command()
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="stores with equal conventions", show_default=False)], out: Out
 ) -> None:

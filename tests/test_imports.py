@@ -81,6 +81,7 @@ ONLY_IN = {
     "typer": {"cli", "cli_ablate", "cli_convert", "cli_data", "cli_hub"},
     "h5py": {"data"},
     "pyarrow": {"data"},
+    "av": {"data", "eval"},
     "einops": set(),
 }
 HEAVY = {

@@ -26,6 +26,8 @@ STATES: dict[str, tuple[str, ...]] = {
 ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 OPEN_IS_PLUS = "+1 open, -1 closed"
 OPEN_IS_MINUS = "-1 open, +1 closed"
+UNKNOWN = "unknown"
+"""What a data set says that does not say it: of its gripper here, and of the action's scale where an error names it."""
 
 
 class ConventionError(ValueError):
@@ -40,8 +42,8 @@ class Conventions:
         cameras: each camera's frame as ``(channels, height, width)``.
         state: name and unit of each state entry; empty if none was recorded.
         action: name of each action entry; empty if none was recorded (plain video).
-        action_scale: metres and radians that an arm entry of 1 stands for.
-        gripper: which sign of the action opens the gripper.
+        action_scale: metres and radians that an arm entry of 1 stands for; ``None`` if nobody said.
+        gripper: which sign of the action opens the gripper; `UNKNOWN` if nobody said.
         frame_rate: steps per second.
         depth: whether every camera also measured depth, at the size of its frames.
     """
@@ -49,7 +51,7 @@ class Conventions:
     cameras: Mapping[str, tuple[int, int, int]]
     state: tuple[str, ...] = STATES["pose_gripper"]
     action: tuple[str, ...] = ACTION
-    action_scale: tuple[float, float] = (0.02, 0.05)
+    action_scale: tuple[float, float] | None = (0.02, 0.05)
     gripper: str = OPEN_IS_PLUS
     frame_rate: float = 15.0
     depth: bool = False
@@ -80,7 +82,11 @@ class Conventions:
 
 
 DECLARED = ("state", "fps", "action_scale", "gripper")
-"""Entries of a recipe's ``data`` section that a data set must agree with; null agrees with everything."""
+"""Entries of a recipe's ``data`` section that a data set must agree with.
+
+Null agrees with everything that is known. What a data set does not say agrees with nothing: somebody has to say it (of
+the data, in converting them), or accept it (``unknown`` in the recipe).
+"""
 
 
 def check_conventions(data: Mapping[str, Any], conventions: Conventions, *, where: str) -> None:
@@ -94,27 +100,30 @@ def check_conventions(data: Mapping[str, Any], conventions: Conventions, *, wher
     Raises:
         ConventionError: something differs; both sides are printed, and what to do.
     """
-    names = {entries: name for name, entries in STATES.items()}
+    names, acts = {entries: name for name, entries in STATES.items()}, bool(conventions.action)
     given: dict[str, Any] = {
         "state": names.get(conventions.state, ", ".join(conventions.state)),
         "fps": float(conventions.frame_rate),
-        "action_scale": list(conventions.action_scale) if conventions.action else None,
-        "gripper": conventions.gripper if conventions.action else None,
+        "action_scale": (UNKNOWN if conventions.action_scale is None else [*conventions.action_scale])
+        if acts
+        else None,
+        "gripper": conventions.gripper if acts else None,
     }
     lines = []
     for name in DECLARED:
         expected = data.get(name)
-        if expected is None or given[name] is None:
+        if given[name] is None or (expected is None and given[name] != UNKNOWN):
             continue
-        if name == "fps":
+        if name == "fps" and expected is not None:
             expected = float(expected)
-        elif name == "action_scale":
+        elif name == "action_scale" and expected not in (None, UNKNOWN):
             expected = [float(value) for value in expected]
         if expected != given[name]:
-            lines.append(f"  data.{name}: the recipe expects {expected!r}, the data has {given[name]!r}")
+            lines.append(f"  data.{name}: the recipe expects {expected or 'to know'!r}, the data has {given[name]!r}")
     if lines:
         raise ConventionError(
             f"{where} does not mean what the recipe expects:\n"
             + "\n".join(lines)
-            + "\nuse data of the other kind; or, if you mean it, tell the recipe: data.<name>=<what the data has>"
+            + "\nuse data of the other kind; say what the data leaves open when you convert it (seerkit data convert "
+            "--option name=value); or, if you mean it, tell the recipe: data.<name>=<what the data has>"
         )

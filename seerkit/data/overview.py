@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from pathlib import Path
 
+from seerkit.data.conventions import UNKNOWN
 from seerkit.data.source import Source
 from seerkit.data.store import Store
 
@@ -23,7 +24,7 @@ def overview(source: Source) -> str:
     failed = sum(not episode.success for episode in source.episodes)
     lines.append(f"success      {len(lengths) - failed} of {len(lengths)}")
     lines.append(f"state        {', '.join(means.state) or 'none'}")
-    scale = f"1 = {means.action_scale[0]:g} m, {means.action_scale[1]:g} rad"
+    scale = "1 = {:g} m, {:g} rad".format(*means.action_scale) if means.action_scale else f"scale {UNKNOWN}"
     lines.append(f"action       {', '.join(means.action) or 'none'}" + (f"; {scale}" if means.action else ""))
     lines.append(f"gripper      {means.gripper if means.action else 'none'}")
     lines.append(f"depth        {'yes' if means.depth else 'no'}")

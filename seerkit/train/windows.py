@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from seerkit.data.conventions import check_conventions
+from seerkit.data.conventions import Conventions, check_conventions
 from seerkit.data.mixture import Mixture
-from seerkit.data.pauses import without_pauses
 from seerkit.data.official import OfficialWindows
+from seerkit.data.pauses import without_pauses
 from seerkit.data.source import Source, StoreError
 from seerkit.data.split import spans, split_spans
 from seerkit.data.toggles import around_toggles
@@ -73,7 +74,7 @@ def training_windows(
     """
     config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     data = config.get("data") or {}
-    check_conventions(data, source.conventions, where=str(source.path))
+    check_conventions(data, _read(config, source.conventions), where=str(source.path))
     if not source.in_place:
         raise StoreError(
             f"{source.path} ({source.format}) is too slow to train from in place; convert it once: "
@@ -115,6 +116,11 @@ def _as_asked(windows: Windows, config: Mapping[str, Any]) -> Windows:
             raise ValueError("data.loader=official needs data.window: how many steps the official loader cuts")
         windows = OfficialWindows(windows, window=data["window"])
     return _deep(windows, config)
+
+
+def _read(config: Mapping[str, Any], conventions: Conventions) -> Conventions:
+    """Leave out what a recipe without an action head does not read: what an action means."""
+    return conventions if config.get("heads", {}).get("action") else dataclasses.replace(conventions, action=())
 
 
 def _deep(windows: Windows, config: Mapping[str, Any]) -> Windows:
