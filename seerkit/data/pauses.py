@@ -62,7 +62,7 @@ def moving(source: Source, *, translation: float = TRANSLATION, rotation: float 
         raise StoreError(f"{source.path} has no actions, so pauses cannot be told")
     if translation <= 0 or rotation <= 0:
         raise ValueError(f"translation and rotation must be above 0, got {translation} and {rotation}")
-    metres, radians = source.conventions.action_scale
+    metres, radians = source.conventions.known_scale()
     least = torch.tensor([translation / metres] * 3 + [rotation / radians] * 3, dtype=torch.float64)
     kept = torch.zeros(len(source), dtype=torch.bool)
     carried = actions(source).clone()

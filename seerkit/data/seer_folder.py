@@ -83,8 +83,9 @@ class SeerFolder:
         checked = check_arrays(self.conventions, arrays, len(state))
         measured = checked[keys.STATE].double().numpy()
         motion = checked[keys.ACTION,].double().numpy()
-        motion[:, :3] *= self.conventions.action_scale[0]
-        motion[:, 3:6] *= self.conventions.action_scale[1]
+        metres, radians = self.conventions.known_scale()
+        motion[:, :3] *= metres
+        motion[:, 3:6] *= radians
         length = len(measured)
         given = {
             "joints": _given(joints, (length, JOINTS), np.zeros((length, JOINTS)), "joints"),

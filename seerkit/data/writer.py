@@ -21,7 +21,7 @@ from seerkit.data.rows import Rows, take
 from seerkit.data.source import Episode, Segment, Source, StoreError
 from seerkit.data.store import FRAME_KINDS, FrameKind, Store
 
-Array = Tensor | np.ndarray | Encoded
+Array = Tensor | np.ndarray
 
 BLOCK = 256
 """Steps that are copied at a time."""
@@ -132,7 +132,7 @@ class StoreWriter:
 
     def add_blocks(
         self,
-        blocks: Iterable[Mapping[tuple[str, ...], Array]],
+        blocks: Iterable[Mapping[tuple[str, ...], Array | Encoded]],
         *,
         instruction: str,
         success: bool = True,
@@ -158,7 +158,7 @@ class StoreWriter:
         try:
             for block in blocks:
                 length = len(next(iter(block.values()))) if block else 0
-                checked = check_arrays(self.conventions, block, length)
+                checked = _checked(self.conventions, block, length)
                 checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
                 self._pages.write(checked, sums)
             if self.steps == start:
@@ -206,7 +206,7 @@ class StoreWriter:
 
 def check_arrays(
     conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int
-) -> dict[tuple[str, ...], Tensor | Encoded]:
+) -> dict[tuple[str, ...], Tensor]:
     """Make sure that an episode's arrays are what its conventions say, and return them as tensors.
 
     Raises:
@@ -218,14 +218,9 @@ def check_arrays(
         raise StoreError(f"an episode must have the arrays {expected}, got {sorted(arrays)}")
     if length < 1:
         raise StoreError("an episode must have at least one step, got 0")
-    checked: dict[tuple[str, ...], Tensor | Encoded] = {}
+    checked = {}
     for key, array in arrays.items():
         dtype, shape = kinds[key]
-        if isinstance(array, Encoded):
-            if array.shape != (length, *shape):
-                raise StoreError(f"{key} must be {(length, *shape)}, got {array.shape}")
-            checked[key] = array
-            continue
         tensor = torch.as_tensor(array)
         if tensor.is_floating_point() and dtype == torch.float32:
             tensor = tensor.float()
@@ -237,6 +232,16 @@ def check_arrays(
             raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
         checked[key] = tensor
     return checked
+
+
+def _checked(
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int
+) -> dict[tuple[str, ...], Tensor | Encoded]:
+    """Check arrays as `check_arrays` does; of frames that are compressed already only the shape can be checked."""
+    encoded = {key: array for key, array in arrays.items() if isinstance(array, Encoded)}
+    plain = {key: array for key, array in arrays.items() if not isinstance(array, Encoded)}
+    shapes = {key: torch.empty(1, dtype=torch.uint8).expand(array.shape) for key, array in encoded.items()}
+    return {**check_arrays(conventions, {**plain, **shapes}, length), **encoded}
 
 
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:

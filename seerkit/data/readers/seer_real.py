@@ -125,7 +125,7 @@ def _source(
 ) -> Source:
     steps, scale = episodes[-1].end, torch.ones(7, dtype=torch.float64)
     if numbers.kind.metric:
-        scale[:3], scale[3:6] = conventions.action_scale
+        scale[:3], scale[3:6] = conventions.known_scale()
 
     def both(row: int) -> tuple[np.ndarray, np.ndarray]:
         return numbers.read(*places.of(row))
