@@ -260,6 +260,16 @@ def _check_one(
     return tensor
 
 
+def _checked(
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int
+) -> dict[tuple[str, ...], Tensor | Encoded]:
+    """Check arrays as `check_arrays` does; of frames that are compressed already only the shape can be checked."""
+    encoded = {key: array for key, array in arrays.items() if isinstance(array, Encoded)}
+    plain = {key: array for key, array in arrays.items() if not isinstance(array, Encoded)}
+    shapes = {key: torch.empty(1, dtype=torch.uint8).expand(array.shape) for key, array in encoded.items()}
+    return {**check_arrays(conventions, {**plain, **shapes}, length), **encoded}
+
+
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
     """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time.
 
