@@ -170,7 +170,7 @@ def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[s
         return torch.randint(0, count, (many,), generator=draw)
 
     def full(windows: Windows) -> Callable[[], object]:
-        return lambda: prepared(windows.gather(numbers(BATCH // 4)), train)
+        return lambda: prepared(windows.gather(numbers(1)), train)
 
     runs: dict[str, Callable[[], object]] = {"official": lambda: official_window(folder, int(numbers(1)))}
     runs |= {
@@ -179,7 +179,7 @@ def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[s
     runs["fp32, store"] = full(sources["store"])
     runs["fp32, store, by Pillow"] = lambda: by_pillow(sources["store"].gather(numbers(BATCH // 4)))
     runs["official, reading only"] = lambda: official_frames(folder, int(numbers(1)))
-    many = {"official": 1, "official, reading only": 1, "fp32, store": BATCH // 4, "fp32, store, by Pillow": BATCH // 4}
+    many = {"official": 1, "official, reading only": 1, "fp32, store": 1, "fp32, store, by Pillow": BATCH // 4}
     return {name: 1000 * s / many.get(name, BATCH) for name, s in interleaved(runs, rounds=rounds).items()}
 
 

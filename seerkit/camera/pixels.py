@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seerkit.camera.resize import resize_crop
-from seerkit.camera.shift import random_shift
+from seerkit.camera.shift import apply_shift, draw_shifts
 
 
 class Pixels(nn.Module):
@@ -54,9 +55,27 @@ class Pixels(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         if frames.dim() != 5:
             raise ValueError(f"expected frames (B, T, 3, H, W), got shape {tuple(frames.shape)}")
+        pad = self.shift if self.training else 0
+        shifts = draw_shifts(*frames.shape[:2], pad=pad, per=self.shift_per, device=frames.device)
+        if frames.device.type != "cpu":
+            return self._normalise(self._moved(frames, shifts, pad).float())
+        return self._one_by_one(frames, shifts, pad)
+
+    def _one_by_one(self, frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
+        """Prepare frame by frame, so that one stays in a CPU's cache; 256 levels have 256 answers, which are looked up."""
+        answers = self._normalise(torch.arange(256.0).expand(3, 1, 256).clone())[:, 0].numpy()
+        pixels = torch.empty(*frames.shape[:3], self.size, self.size)
+        for place, frame, shift in zip(pixels.flatten(0, 1), frames.flatten(0, 1), shifts.flatten(0, 1), strict=True):
+            levels = self._moved(frame, shift, pad).numpy()
+            for channel, answer, out in zip(levels, answers, place.numpy(), strict=True):
+                np.take(answer, channel, out=out, mode="clip")
+        return pixels
+
+    def _moved(self, frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
         levels = resize_crop(frames, self.size)
-        if self.training and self.shift:  # whole levels fit into a byte each, a quarter of what would be moved
-            levels = random_shift(levels.byte(), self.shift, per=self.shift_per).float()
+        return apply_shift(levels, shifts, pad) if pad else levels
+
+    def _normalise(self, levels: Tensor) -> Tensor:
         return levels.div_(255).sub_(self.mean).div_(self.std)
 
     def levels(self, pixels: Tensor) -> Tensor:

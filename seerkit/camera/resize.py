@@ -1,10 +1,12 @@
-"""Pillow's bicubic resize as two small matrix products, so that it runs wherever the model runs."""
+"""Pillow's bicubic resize: by Pillow itself on a CPU, as small matrix products wherever else the model runs."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 FIXED_POINT = 1 << 22
@@ -16,29 +18,56 @@ COARSE = 1 << 10
 def resize_crop(images: Tensor, size: int) -> Tensor:
     """Resize so that the shorter side is ``size`` and crop the centre square, exactly as CLIP's image transform.
 
-    Pillow's two passes (columns, then rows), each rounded and clamped to 0..255. Pillow adds in whole numbers of 30
-    bits, more than fp32 holds, so each pass is two products whose sums fit: one with the weights' upper bits, one with
-    their lower bits. So every pixel equals Pillow's on every device, also where products are computed in TF32, whose
-    11 bits hold the factors.
+    On a CPU, Pillow does it. Elsewhere its two passes (columns, then rows), each rounded and clamped to 0..255, are
+    products with its weights: see `resize_crop_products`, which gives the same pixels.
 
     Shape:
         images: uint8 ``(..., 3, H, W)``.
-        returns: float32 ``(..., 3, size, size)`` holding whole levels 0..255.
+        returns: uint8 ``(..., 3, size, size)``.
 
     Raises:
         ValueError: if the images are not uint8 with three channels.
     """
     if images.dtype != torch.uint8 or images.dim() < 3 or images.shape[-3] != 3:
         raise ValueError(f"expected uint8 images (..., 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    if images.shape[-1] == images.shape[-2] == size:
+        return images
+    return _by_pillow(images, size) if images.device.type == "cpu" else resize_crop_products(images, size)
+
+
+def _by_pillow(images: Tensor, size: int) -> Tensor:
     height, width = images.shape[-2:]
     short = min(height, width)
-    if short == size == max(height, width):
-        return images.float()
+    wide, high = (int(size * side / short) for side in (width, height))
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    resized = torch.empty(*images.shape[:-2], size, size, dtype=torch.uint8)
+    frames = images.reshape(-1, *images.shape[-3:]).numpy()
+    for frame, place in zip(frames, resized.view(-1, *resized.shape[-3:]).numpy(), strict=True):
+        channels = [Image.frombuffer("L", (width, height), channel, "raw", "L", 0, 1) for channel in frame]
+        picture = Image.merge("RGB", channels)
+        levels = np.asarray(picture.resize((wide, high), Image.Resampling.BICUBIC))
+        place[...] = levels[top : top + size, left : left + size].transpose(2, 0, 1)
+    return resized
+
+
+def resize_crop_products(images: Tensor, size: int) -> Tensor:
+    """Do the same by matrix products, on any device.
+
+    Pillow adds in whole numbers of 30 bits, more than fp32 holds, so each pass is two products whose sums fit: one with
+    the weights' upper bits, one with their lower bits. So every pixel equals Pillow's on every device, also where
+    products are computed in TF32, whose 11 bits hold the factors.
+
+    Shape:
+        images: uint8 ``(..., 3, H, W)``.
+        returns: uint8 ``(..., 3, size, size)``.
+    """
+    height, width = images.shape[-2:]
+    short = min(height, width)
     across, down = (_parts(side, int(size * side / short), size, images.device) for side in (width, height))
     with torch.autocast(images.device.type, enabled=False):
         levels = images.float()
         wide = _round(levels @ across[0].T, levels @ across[1].T)
-        return _round(down[0] @ wide, down[1] @ wide)
+        return _round(down[0] @ wide, down[1] @ wide).byte()
 
 
 def _round(coarse: Tensor, rest: Tensor) -> Tensor:

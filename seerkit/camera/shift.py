@@ -36,12 +36,30 @@ def apply_shift(images: Tensor, shifts: Tensor, pad: int) -> Tensor:
         )
     height, width = images.shape[-2:]
     offset = shifts.to(device=images.device, dtype=torch.long) - pad
+    if images.device.type == "cpu" and not images.requires_grad:
+        return _by_copying(images, offset)
     # Repeating the border is the same as clamping the index, so nothing needs to be padded.
     columns = (torch.arange(width, device=images.device) + offset[..., :1]).clamp(0, width - 1)
     rows = (torch.arange(height, device=images.device) + offset[..., 1:]).clamp(0, height - 1)
     pixels = (rows[..., :, None] * width + columns[..., None, :]).flatten(-2)[..., None, :]
     flat = images.flatten(-2)
     return flat.gather(-1, pixels.expand(flat.shape)).view(images.shape)
+
+
+def _by_copying(images: Tensor, offset: Tensor) -> Tensor:
+    """Do it frame by frame with block copies, several times quicker on a CPU than picking pixel by pixel."""
+    moved = torch.empty_like(images, memory_format=torch.contiguous_format)
+    height, width = images.shape[-2:]
+    frames, places = (some.reshape(-1, *images.shape[-3:]).numpy() for some in (images, moved))
+    for frame, place, (x, y) in zip(frames, places, offset.reshape(-1, 2).tolist(), strict=True):
+        left, right = max(0, -x), width - max(0, x)
+        top, bottom = max(0, -y), height - max(0, y)
+        place[:, top:bottom, left:right] = frame[:, top + y : bottom + y, left + x : right + x]
+        place[:, top:bottom, :left] = place[:, top:bottom, left : left + 1]
+        place[:, top:bottom, right:] = place[:, top:bottom, right - 1 : right]
+        place[:, :top] = place[:, top : top + 1]
+        place[:, bottom:] = place[:, bottom - 1 : bottom]
+    return moved
 
 
 def random_shift(
@@ -69,16 +87,35 @@ def random_shift(
     Raises:
         ValueError: ``per`` is unknown, ``pad`` is negative or the images have another number of dimensions.
     """
-    if per not in ("frame", "window"):
-        raise ValueError(f"per must be 'frame' or 'window', got {per!r}")
     if images.ndim != 5:
         raise ValueError(f"images must be (B, T, C, H, W), got {tuple(images.shape)}")
+    shifts = draw_shifts(*images.shape[:2], pad=pad, per=per, device=images.device, generator=generator)
+    return images if pad == 0 else apply_shift(images, shifts, pad)
+
+
+def draw_shifts(
+    batch: int,
+    steps: int,
+    *,
+    pad: int,
+    per: Literal["frame", "window"] = "frame",
+    device: torch.device | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw the offsets of `random_shift`; nothing is drawn if ``pad`` is 0.
+
+    Shape:
+        returns: int64 ``(batch, steps, 2)``, for `apply_shift`.
+
+    Raises:
+        ValueError: ``per`` is unknown or ``pad`` is negative.
+    """
+    if per not in ("frame", "window"):
+        raise ValueError(f"per must be 'frame' or 'window', got {per!r}")
     if pad < 0:
         raise ValueError(f"pad must be at least 0 pixels, got {pad}")
+    device = generator.device if generator is not None else device
     if pad == 0:
-        return images
-    batch, steps = images.shape[:2]
+        return torch.zeros(batch, steps, 2, dtype=torch.int64, device=device)
     drawn = (batch, steps, 2) if per == "frame" else (batch, 1, 2)
-    device = generator.device if generator is not None else images.device
-    shifts = torch.randint(1, 2 * pad + 1, drawn, generator=generator, device=device)
-    return apply_shift(images, shifts.expand(batch, steps, 2), pad)
+    return torch.randint(1, 2 * pad + 1, drawn, generator=generator, device=device).expand(batch, steps, 2)
