@@ -1,7 +1,8 @@
 """Numbers that papers and repositories report, to be shown beside one's own and never mixed with them.
 
-Every number was read in the source named with it. They were measured by others, with their checkpoints, simulators,
-renderers and protocols; a difference from one's own number may come from any of these.
+Every number names its source (GR-1's were read on a page that reproduces the paper's table). They were measured by
+others, with their checkpoints, simulators, renderers and protocols; a difference from one's own number may come from
+any of these.
 """
 
 import re
