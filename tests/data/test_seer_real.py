@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from PIL import Image
 
 from seerkit.data.convert import convert
 from seerkit.data.formats import open_source
+from seerkit.data.readers import libero, seer_real
 from seerkit.data.seer_folder import SeerFolder, write_seer_folder
 from seerkit.data.source import Source, StoreError
 from seerkit.data.store import Store
@@ -61,6 +65,29 @@ def test_conventions(tmp_path: Path, kind: Kind, means: tuple[float, ...]) -> No
     assert (*told.action_scale, told.frame_rate) == means
     assert told.gripper == ("+1 open, -1 closed" if kind == "robot" else "-1 open, +1 closed")
     assert told.cameras == {"primary": (3, 48, 64), "wrist": (3, 32, 32)}
+
+
+def test_a_folder_of_millions_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To tell that CALVIN's is of neither format must not take as long as listing it."""
+    for number in range(3000):
+        (tmp_path / f"{number:06d}.npz").touch()
+    seen: list[str] = []
+    plain = os.scandir
+
+    def noted(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+        for entry in entries:
+            seen.append(entry.name)
+            yield entry
+
+    @contextlib.contextmanager
+    def scandir(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with plain(path) as entries:
+            yield noted(entries)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert not libero.looks(tmp_path)
+    assert not seer_real.looks(tmp_path)
+    assert 0 < len(seen) < 1100
 
 
 def test_one_experiment_or_all(tmp_path: Path) -> None:
@@ -196,11 +223,11 @@ def test_a_recorder_appends_whole_episodes(tmp_path: Path) -> None:
 
 
 def test_data_that_means_something_else_is_not_written(tmp_path: Path) -> None:
-    libero = open_source(made_libero.write(tmp_path / "libero", MADE))
+    suite = open_source(made_libero.write(tmp_path / "libero", MADE))
     with pytest.raises(
         StoreError, match=r"(?s)state: .*gripper: .*steps per second: the layout has 15.0, the data 20.0"
     ):
-        write_seer_folder(libero, tmp_path / "out")
+        write_seer_folder(suite, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["libero"]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from seerkit.data.source import Episode, Source, StoreError
 LOOKS = "a folder of episodes 000000/steps/0000/ with image_primary.jpg and other.npz (or .h5)"
 CAMERAS = {"primary": "image_primary.jpg", "wrist": "image_wrist.jpg"}
 STEPS = "steps"
+LOOKED_AT = 20
+"""How many entries of a folder are looked at to tell what it is."""
+
 COMMAND = "action_gripper_pose"
 """Absolute pose that was commanded, and the gripper."""
 
@@ -79,7 +84,15 @@ LIBERO = Kind(
 
 def looks(path: Path) -> bool:
     """Say whether ``path`` is of this format."""
-    return path.is_dir() and any(any(path.glob(f"{deep}/{STEPS}/*/other.*")) for deep in ("*", "*/*"))
+    experiments = [path, *_some(path)] if path.is_dir() else []
+    episodes = [folder / STEPS for experiment in experiments for folder in _some(experiment)]
+    return any(any(step.glob("other.*")) for steps in episodes if steps.is_dir() for step in _some(steps))
+
+
+def _some(folder: Path) -> list[Path]:
+    """Return some of a folder's folders; one of CALVIN has millions of files."""
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in itertools.islice(entries, LOOKED_AT) if entry.is_dir()]
 
 
 def read(path: Path, *, recompute: bool = False) -> Source:
