@@ -102,7 +102,7 @@ def export(
         else:
             from seerkit.data.seer_folder import write_seer_folder
 
-            write_seer_folder(source, out)
+            write_seer_folder(source, out, progress=told)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)
 
 

@@ -129,7 +129,8 @@ def check_conventions(data: Mapping[str, Any], conventions: Conventions, *, wher
         elif name == "action_scale" and expected not in (None, UNKNOWN):
             expected = [float(value) for value in expected]
         if expected != given[name]:
-            lines.append(f"  data.{name}: the recipe expects {expected or 'to know'!r}, the data has {given[name]!r}")
+            wanted = "has to know it" if expected is None else f"expects {expected!r}"
+            lines.append(f"  data.{name}: the recipe {wanted}, the data has {given[name]!r}")
     if lines:
         raise ConventionError(
             f"{where} does not mean what the recipe expects:\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import io
 import json
@@ -22,7 +23,7 @@ from seerkit.data.lerobot_features import CODECS, COUNTS, camera_feature, depth_
 from seerkit.data.lerobot_meta import EPISODES, INFO, TASKS
 from seerkit.data.lerobot_stats import NumberTally, PictureTally, columns
 from seerkit.data.rows import take
-from seerkit.data.source import Episode, Source, StoreError
+from seerkit.data.source import Episode, Segment, Source, StoreError
 from seerkit.data.writer import BLOCK, check_arrays
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class _Folder:
         self.features = describe_features(source, codec=codec)
         self.limits = dict[str, float]()
         self.tasks: dict[str, int] = {}
+        self._segments: dict[int, list[Segment]] = collections.defaultdict(list)
+        for segment in source.segments or ():
+            self._segments[segment.episode].append(segment)
         self._tallies = {name: _tally(about) for name, about in self.features.items()}
         self._data = _Parquet(lambda spot: path / DATA.format(**spot))
         self._table = _Parquet(lambda spot: path / EPISODES / f"{SPOT.format(**spot)}.parquet")
@@ -202,7 +206,7 @@ class _Folder:
         """Return the sentence of every step of an episode."""
         episode = self.source.episodes[index]
         sentences = [episode.instruction] * episode.length
-        for segment in reversed([one for one in self.source.segments or () if one.episode == index]):
+        for segment in reversed(self._segments[index]):
             start = segment.start - episode.start
             sentences[start : start + segment.length] = [segment.instruction] * segment.length
         return sentences
