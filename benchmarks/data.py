@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,23 +60,26 @@ def official_frames(folder: Path, start: int) -> dict[str, np.ndarray]:
 
 
 def official_tensor(frames: np.ndarray, shifts: Tensor | None, pad: int) -> Tensor:
-    """Prepare a window's pictures as the official loader does: float32 ``(13, 3, 224, 224)``."""
-    prepared = torch.stack([_clip_transform(Image.fromarray(picture)) for picture in frames])
-    return prepared if shifts is None else _grid_shift(prepared, shifts, pad)
+    """Prepare a window's pictures as the official loader does: float32 ``(1, 13, 3, 224, 224)``."""
+    pictures = [Image.fromarray(picture.astype(np.uint8)) for picture in copy.deepcopy(frames)]
+    window = torch.stack([_clip_transform(picture) for picture in pictures])
+    batch = torch.stack([window])
+    return batch if shifts is None else _grid_shift(batch[0], shifts, pad)[None]
 
 
 def _clip_transform(picture: Image.Image) -> Tensor:
-    resized = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC).convert("RGB"))
-    levels = torch.from_numpy(resized.copy()).permute(2, 0, 1).contiguous().float().div(255)
-    return levels.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
+    """Resize, crop and convert, each a picture of its own; then to fp32, and normalise a copy of that."""
+    resized = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC).crop((0, 0, SIZE, SIZE)).convert("RGB")
+    levels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
+    return levels.clone().sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
 
 
 def _grid_shift(frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
-    """Shift by ``shifts`` pixels of the padded picture, ``(N, 2)``, with a sampling grid."""
+    """Shift by ``shifts`` pixels of the padded picture, ``(N, 2)``, with a sampling grid for each."""
     side = SIZE + 2 * pad
     padded = functional.pad(frames, (pad,) * 4, "replicate")
     line = torch.linspace(-1 + 1 / side, 1 - 1 / side, side)[:SIZE]
-    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).repeat(len(frames), 1, 1, 1)
     moved = grid + shifts[:, None, None].float() * (2 / side)
     return functional.grid_sample(padded, moved, padding_mode="zeros", align_corners=False)
 
@@ -102,6 +106,28 @@ def prepared(batch: TensorDict, prepare: dict[str, PixelsAndFuture]) -> dict[str
         return {name: stage(batch[*keys.IMAGE, name], batch[*keys.FUTURE, name]) for name, stage in prepare.items()}
 
 
+def by_pillow(batch: TensorDict) -> dict[str, Tensor]:
+    """Prepare a batch with Pillow itself, shifting bytes: how quick a CPU can be with the same pixels."""
+    scale, offset = (
+        1 / (255 * torch.tensor(STD)[:, None, None]),
+        -(torch.tensor(MEAN) / torch.tensor(STD))[:, None, None],
+    )
+    out = {}
+    for camera, pad in SHIFT.items():
+        frames = torch.cat([batch[*keys.IMAGE, camera], batch[*keys.FUTURE, camera]], dim=1).flatten(0, 1)
+        out[camera] = torch.empty(len(frames), 3, SIZE, SIZE)
+        wide = np.empty((3, SIZE + 2 * pad, SIZE + 2 * pad), np.uint8)
+        shifts = torch.randint(1, 2 * pad + 1, (len(frames), 2)).tolist()
+        for row, picture in enumerate(frames.permute(0, 2, 3, 1).contiguous().numpy()):
+            square = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+            wide[:, pad:-pad, pad:-pad] = square.transpose(2, 0, 1)
+            wide[:, pad:-pad, :pad], wide[:, pad:-pad, -pad:] = (wide[:, pad:-pad, at, None] for at in (pad, -pad - 1))
+            wide[:, :pad], wide[:, -pad:] = (wide[:, at, None] for at in (pad, -pad - 1))
+            x, y = shifts[row]
+            out[camera][row].copy_(torch.from_numpy(wide[:, y : y + SIZE, x : x + SIZE])).mul_(scale).add_(offset)
+    return out
+
+
 def check_equal(folder: Path, windows: Windows, starts: Tensor) -> dict[str, float]:
     """Compare some windows of both; return how far apart what is prepared is.
 
@@ -121,7 +147,7 @@ def check_equal(folder: Path, windows: Windows, starts: Tensor) -> dict[str, flo
             ours = torch.cat([batch[*keys.IMAGE, camera][row], batch[*keys.FUTURE, camera][row]])
             same.append(np.array_equal(ours.permute(0, 2, 3, 1).numpy(), arrays[name]))
             now, later = still[camera]
-            mine, theirs = torch.cat([now[row], later[row, -3:]]), official_tensor(arrays[name], None, 0)
+            mine, theirs = torch.cat([now[row], later[row, -3:]]), official_tensor(arrays[name], None, 0)[0]
             worst["prepared"] = max(worst["prepared"], float((mine - theirs).abs().max()))
             shifts = torch.randint(1, 2 * SHIFT[camera] + 1, (WINDOW, 2))
             moved = apply_shift(mine, shifts, SHIFT[camera])
@@ -151,8 +177,9 @@ def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[s
         f"raw, {name}": lambda windows=windows: windows.gather(numbers(BATCH)) for name, windows in sources.items()
     }
     runs["fp32, store"] = full(sources["store"])
+    runs["fp32, store, by Pillow"] = lambda: by_pillow(sources["store"].gather(numbers(BATCH // 4)))
     runs["official, reading only"] = lambda: official_frames(folder, int(numbers(1)))
-    many = {"official": 1, "official, reading only": 1, "fp32, store": BATCH // 4}
+    many = {"official": 1, "official, reading only": 1, "fp32, store": BATCH // 4, "fp32, store, by Pillow": BATCH // 4}
     return {name: 1000 * s / many.get(name, BATCH) for name, s in interleaved(runs, rounds=rounds).items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from pathlib import Path
 
 from seerkit.data.conventions import UNKNOWN
@@ -11,6 +12,8 @@ from seerkit.data.store import Store
 
 LISTED = 12
 """How many sentences are listed at most."""
+COUNTED = 20_000
+"""How many files are asked for their size at most."""
 
 
 def overview(source: Source) -> str:
@@ -29,7 +32,7 @@ def overview(source: Source) -> str:
     lines.append(f"gripper      {means.gripper if means.action else 'none'}")
     lines.append(f"depth        {'yes' if means.depth else 'no'}")
     kept = f", frames as {source.kind}" if isinstance(source, Store) else ""
-    lines.append(f"disk         {_size(source.path) / 2**20:,.1f} MiB{kept}")
+    lines.append(f"disk         {_size(source.path)}{kept}")
     spans = source.episodes if source.segments is None else source.segments
     counts = collections.Counter(span.instruction for span in spans)
     lines.append(f"sentences    {len(counts)}")
@@ -39,6 +42,8 @@ def overview(source: Source) -> str:
     return "\n".join(lines)
 
 
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+def _size(path: Path) -> str:
+    """Add up the files, unless there are so many that asking for their sizes takes minutes."""
+    found = [path] if path.is_file() else (file for file in path.rglob("*") if file.is_file())
+    sizes = [file.stat().st_size for file in itertools.islice(found, COUNTED)]
+    return f"{'more than ' * (len(sizes) == COUNTED)}{sum(sizes) / 2**20:,.1f} MiB"
