@@ -62,7 +62,7 @@ class Pixels(nn.Module):
         return self._one_by_one(frames, shifts, pad)
 
     def _one_by_one(self, frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
-        """Prepare frame by frame, so that one stays in a CPU's cache; 256 levels have 256 answers, which are looked up."""
+        """Prepare frame by frame, so that one stays in a CPU's cache; the 256 answers are looked up."""
         answers = self._normalise(torch.arange(256.0).expand(3, 1, 256).clone())[:, 0].numpy()
         pixels = torch.empty(*frames.shape[:3], self.size, self.size)
         for place, frame, shift in zip(pixels.flatten(0, 1), frames.flatten(0, 1), shifts.flatten(0, 1), strict=True):

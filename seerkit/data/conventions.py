@@ -76,16 +76,6 @@ class Conventions:
         values["cameras"] = {name: tuple(size) for name, size in fields["cameras"].items()}
         return cls(**values)
 
-    def known_scale(self) -> tuple[float, float]:
-        """Return the action's scale.
-
-        Raises:
-            ConventionError: nobody said.
-        """
-        if self.action_scale is None:
-            raise ConventionError("nobody said how many metres and radians an arm entry of 1 stands for (action_scale)")
-        return self.action_scale
-
     def arrays(self) -> dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]]:
         """Return dtype and shape of one step for every array of the store."""
         arrays: dict[tuple[str, ...], tuple[torch.dtype, tuple[int, ...]]] = {

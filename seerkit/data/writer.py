@@ -265,9 +265,11 @@ def _checked(
 ) -> dict[tuple[str, ...], Tensor | Encoded]:
     """Check arrays as `check_arrays` does; of frames that are compressed already only the shape can be checked."""
     encoded = {key: array for key, array in arrays.items() if isinstance(array, Encoded)}
-    plain = {key: array for key, array in arrays.items() if not isinstance(array, Encoded)}
-    shapes = {key: torch.empty(1, dtype=torch.uint8).expand(array.shape) for key, array in encoded.items()}
-    return {**check_arrays(conventions, {**plain, **shapes}, length), **encoded}
+    shapes = {
+        key: torch.empty(1, dtype=torch.uint8).expand(array.shape) if isinstance(array, Encoded) else array
+        for key, array in arrays.items()
+    }
+    return {**check_arrays(conventions, shapes, length), **encoded}
 
 
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
