@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
 QUICK = {"resize", "train_cpu", "train_memory", "train_gpu"}
+LONG = {"train_cpu", "train_memory"}
 HELPERS = {"measure", "official"}
 
 
@@ -26,7 +27,9 @@ def run(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(QUICK))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(QUICK)]
+)
 def test_the_last_line_is_the_result(name: str) -> None:
     result = run(name)
     assert result["name"] == name

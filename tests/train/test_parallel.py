@@ -34,6 +34,7 @@ def measured() -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.xdist_group("resume")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["single", "ddp", "fsdp"])
 def test_a_killed_run_ends_where_the_uninterrupted_one_does(measured: dict[str, Any], mode: str) -> None:
@@ -42,12 +43,14 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(measured: dict[str, 
     assert (found["kills"], found["tensors"]) == (1, 510)
 
 
+@pytest.mark.xdist_group("resume")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_learns(measured: dict[str, Any], mode: str) -> None:
     assert measured["details"]["together"][mode]["worst"] <= 1e-6
 
 
+@pytest.mark.xdist_group("resume")
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["fsdp to single", "ddp to single", "single to fsdp"])
 def test_others_may_go_on_and_one_asked_to_stop_stops_all(measured: dict[str, Any], change: str) -> None:
