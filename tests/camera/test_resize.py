@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from seerkit.camera import Pixels, resize_crop
-from seerkit.camera.resize import _parts
+from seerkit.camera.resize import _parts, resize_crop_products
 from seerkit.camera.shift import random_shift
 
 SIZES = [(84, 84, 224), (200, 200, 224), (480, 640, 224), (128, 96, 224), (256, 256, 64), (224, 300, 224)]
@@ -32,6 +32,8 @@ def test_every_pixel_of_noise_equals_pillows(height: int, width: int, size: int)
     ours = resize_crop(images, size)
     for mine, image in zip(ours, images, strict=True):
         assert torch.equal(mine.byte(), by_pillow(image, size))
+    assert torch.equal(resize_crop(images.mT.contiguous().mT, size), ours), "however the frames lie in memory"
+    assert torch.equal(resize_crop_products(images, size), ours), "as where there is no Pillow"
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(resize_crop(images, size), ours)
 
