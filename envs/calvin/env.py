@@ -234,4 +234,5 @@ def _as_commanded(action: object) -> np.ndarray:
     """Check an action and make its gripper +1 or -1, in the precision it came in, which the original keeps, too."""
     checked = check_action(action).copy()
     checked[6] = GRIPPER_OPEN if checked[6] > 0 else GRIPPER_CLOSED
-    return checked.astype(np.float32) if getattr(action, "dtype", None) == np.float32 else checked
+    given = getattr(action, "dtype", None)
+    return checked.astype(given) if given in (np.float16, np.float32) else checked
