@@ -45,12 +45,14 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         ValueError: if an argument is none of those above.
 
     Attributes:
+        axes: along which an arm action moves.
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         oracle: tells which tasks were done, and holds the sentences.
         world: the simulated table.
     """
 
+    axes = "world's axes"
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's own declaration
 
     def __init__(

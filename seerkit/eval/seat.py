@@ -88,9 +88,10 @@ class Seat(gym.Wrapper):
 
         Returns:
             ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
-            said; ``fps``; ``action_scale`` and ``gripper``; ``renderer``: what draws, None if not said.
+            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said.
         """
-        base, space = self.unwrapped, self.observation_space
+        base: Any = self.unwrapped
+        space = self.observation_space
         images: Any = space["image"] if isinstance(space, spaces.Dict) else {}
         names = tuple(getattr(base, "state_names", ()))
         layouts = {entries: name for name, entries in contract.STATES.items()}
@@ -101,6 +102,7 @@ class Seat(gym.Wrapper):
             "fps": float(self.metadata.get("render_fps", contract.CONTROL_HZ)),
             "action_scale": [contract.MAX_TRANSLATION, contract.MAX_ROTATION],
             "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
+            "axes": getattr(base, "axes", contract.AXES),
             "renderer": drawn_by if isinstance(drawn_by, str) else None,
         }
 
