@@ -14,7 +14,7 @@ from seerkit.envs.calvin.render import RENDERERS, Renderer
 from seerkit.envs.calvin.scene import read_scene
 from seerkit.envs.calvin.table import BUTTONS
 from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
-from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, action_space, check_action, observation_space
+from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, STATES, action_space, check_action, observation_space
 from seerkit.envs.instruction import check_instruction
 
 OPTIONS = ("robot_obs", "scene_obs", "tasks")
@@ -53,6 +53,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """
 
     axes = "world's axes"
+    state_names = STATES["pose_gripper"]
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's own declaration
 
     def __init__(

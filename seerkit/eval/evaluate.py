@@ -99,7 +99,6 @@ class Plan:
             "success": "info['is_success'] at the episode's last step",
         }
 
-
     def _in_a_row(self) -> dict[str, Any]:
         from seerkit.eval.in_a_row import hash_of_sentences, hash_of_sequences
 

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,8 @@ def read_sentences(path: Path | str) -> dict[str, tuple[str, ...]] | tuple[tuple
         raise ValueError(f"{file} is no JSON: {error}") from error
     if isinstance(told, dict):
         _check_tasks(told, file)
-        return {task: _clean([said] if isinstance(said, str) else said, f"{file}: {task}") for task, said in told.items()}
+        several = {task: [said] if isinstance(said, str) else said for task, said in told.items()}
+        return {task: _clean(said, f"{file}: {task}") for task, said in several.items()}
     count = len(sequences())
     if not isinstance(told, list) or len(told) != count or any(not _is_row(row) for row in told):
         raise ValueError(f"expected {file} to map each task to sentences, or to list {count} times {LENGTH} sentences")
@@ -121,7 +122,8 @@ def hash_of_sequences(count: int) -> str:
 def _check_tasks(told: Mapping[str, Any], file: Path) -> None:
     for name in sorted(set(told) - set(TASKS)):
         near = difflib.get_close_matches(name, TASKS, n=1)
-        raise ValueError(f"{file}: expected tasks of CALVIN, given {name!r}" + (f"; did you mean {near[0]!r}?" * bool(near)))
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{file}: expected tasks of CALVIN, given {name!r}{hint}")
     missing = sorted(set(TASKS) - set(told))
     if missing:
         raise ValueError(f"{file}: expected sentences for all {len(TASKS)} tasks, given none for {missing}")
@@ -131,8 +133,10 @@ def _is_row(row: object) -> bool:
     return isinstance(row, list) and len(row) == LENGTH
 
 
-def _clean(said: Iterable[object], where: str) -> tuple[str, ...]:
+def _clean(said: object, where: str) -> tuple[str, ...]:
     found = []
+    if not isinstance(said, list):
+        raise ValueError(f"{where}: expected a sentence or a list of them, given {said!r}")
     for one in said:
         if not isinstance(one, str):
             raise ValueError(f"{where}: expected a sentence, given {one!r}")

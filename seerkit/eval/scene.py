@@ -99,7 +99,19 @@ class Scene:
             choose_library()
 
     def make(self) -> gym.Env:
-        """Build the environment."""
+        """Build the environment.
+
+        Raises:
+            ValueError: if it does not take an option.
+        """
+        try:
+            return self._make()
+        except TypeError as error:
+            if not self.options or "keyword argument" not in str(error):
+                raise
+            raise ValueError(f"{self.name} does not take all of {dict(self.options)}: {error}") from error
+
+    def _make(self) -> gym.Env:
         if self.in_a_row:
             from seerkit.eval.in_a_row import InARow
 

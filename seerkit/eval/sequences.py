@@ -127,7 +127,8 @@ class _Play:
 
     def _tell(self) -> None:
         if self.progress is not None:
-            self.progress("trained", len(self.done), self.plan.episodes, sum(one.completed for one in self.done.values()))
+            tasks = sum(one.completed for one in self.done.values())
+            self.progress("trained", len(self.done), self.plan.episodes, tasks)
 
 
 def cautions(scene: Scene, count: int, said: Mapping[str, Mapping[str, Any]]) -> list[str]:
