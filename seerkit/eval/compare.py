@@ -137,7 +137,9 @@ def compare_sequences(one: Mapping[str, Any], two: Mapping[str, Any]) -> Compari
     shared = sorted(ours.keys() & theirs.keys())
     if not shared or any(played[place] is None for played in (ours, theirs) for place in shared):
         tasks = [sorted({place[0] for place in played}) for played in (ours, theirs)]
-        raise ValueError(f"expected two reports of sequences of tasks with some in common, given {tasks[0]} and {tasks[1]}")
+        raise ValueError(
+            f"expected two reports of sequences of tasks with some in common, given {tasks[0]} and {tasks[1]}"
+        )
     pairs = [(int(ours[place] or 0), int(theirs[place] or 0)) for place in shared]
     overall = _lengths(pairs)
     asked = max(int(row["asked"]) for row in _rows(one, TRAINED))

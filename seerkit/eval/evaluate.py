@@ -150,7 +150,7 @@ def _scene(name: str | EnvFactory, section: Mapping[str, Any], about: Mapping[st
 
 def _simulator(env: object) -> str:
     """Name the family of an environment: ``seerkit/Tabletop``; a function is by itself."""
-    first = env if isinstance(env, str) or callable(env) else next(iter(env))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    first: Any = env if isinstance(env, str) or callable(env) else next(iter(env))  # pyright: ignore[reportArgumentType, reportCallIssue]
     return Scene(first).name.split("-")[0]
 
 

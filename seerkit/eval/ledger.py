@@ -103,10 +103,11 @@ class Ledger:
             ValueError: if it is another, drawn by another device, say.
         """
         said = finite(environment)
-        if self.environment is None:
-            self._write({"environment": said})
-            self.environment = said
-        self._refuse_other(self.environment, said)
+        if self.environment is not None:
+            self._refuse_other(self.environment, said)
+            return
+        self._write({"environment": said})
+        self.environment = said
 
     def add(self, episode: Episode, film: Recording | None, *, seconds: float) -> None:
         """Note an episode that has ended; ``seconds``: how long since the one before.
@@ -143,11 +144,11 @@ class Ledger:
         path.parent.mkdir(exist_ok=True)
         head = {"episode": film.episode.to_dict(), "ahead": film.ahead}
         told = json.dumps({**head, "cameras": list(film.frames), "foreseen": list(film.foresight)})
-        arrays = {f"frames/{name}": seen for name, seen in film.frames.items()}
+        arrays: dict[str, Any] = {f"frames/{name}": seen for name, seen in film.frames.items()}
         arrays |= {f"foresight/{name}": drawn for name, drawn in film.foresight.items()}
         draft = path.with_suffix(".tmp")
         with draft.open("wb") as file:
-            np.savez_compressed(file, head=np.array(told), **arrays)
+            np.savez_compressed(file, **{**arrays, "head": np.array(told)})
         draft.replace(path)
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -159,4 +160,4 @@ class Ledger:
 def _episode(told: Mapping[str, Any]) -> Episode:
     fields = {name: told[name] for name in ("index", "seed", "task", "instruction", "success", "steps")}
     attempts = tuple(Attempt(**attempt) for attempt in told.get("attempts", ()))
-    return Episode(**fields, asked=told.get("asked", 0), attempts=attempts)
+    return Episode(**fields, asked=told.get("asked", 0), attempts=attempts, actions=told.get("actions", ""))

@@ -39,6 +39,8 @@ class Episode:
         steps: control steps taken.
         asked: how many tasks the episode asks for in a row; 0 if it is no sequence.
         attempts: those of them that were begun.
+        actions: of a sequence, a hash of all actions taken: two runs that agree in it went the same way to the last
+            bit.
     """
 
     index: int
@@ -49,6 +51,7 @@ class Episode:
     steps: int
     asked: int = 0
     attempts: tuple[Attempt, ...] = ()
+    actions: str = ""
 
     @property
     def completed(self) -> int:
@@ -56,11 +59,11 @@ class Episode:
         return sum(attempt.success for attempt in self.attempts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for a report; of an episode that is no sequence without `asked` and `attempts`."""
+        """Give plain values for a report; of an episode that is no sequence only what it has."""
         told = asdict(self)
         if self.asked:
             return {**told, "attempts": list(told["attempts"]), "completed": self.completed}
-        return {name: value for name, value in told.items() if name not in ("asked", "attempts")}
+        return {name: value for name, value in told.items() if name not in ("asked", "attempts", "actions")}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The table of a running evaluation: who plays which episode in which row, and what came of it."""
 
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -52,6 +53,7 @@ class Table:
         self.steps = [0] * rows
         self.told, self.now, self.task = [""] * rows, [""] * rows, [""] * rows
         self.attempts: list[list[Attempt]] = [[] for _ in range(rows)]
+        self.moves = [hashlib.sha256() for _ in range(rows)]
         self.drawing: list[bool] | None = None
         self.tapes: dict[int, _Tape] = {}
         self.films: dict[int, Recording] = {}
@@ -92,6 +94,7 @@ class Table:
             index = self.playing[row]
             if index is not None:
                 rows[row], seeds[row], self.steps[row], self.attempts[row] = True, self.seed + index, 0, []
+                self.moves[row] = hashlib.sha256()
         if not rows.any():
             return observation
         observation, info = self.envs.reset(seed=seeds, options={"reset_mask": rows})  # pyright: ignore[reportArgumentType]
@@ -137,6 +140,8 @@ class Table:
         broken = [self.playing[row] for row in np.flatnonzero(~np.isfinite(actions).all(axis=1))]
         if broken:
             raise ValueError(f"expected finite actions, given NaN or infinity in episodes {broken} by {self.actor!r}")
+        for moved, action in zip(self.moves, actions, strict=True):
+            moved.update(action.tobytes())
         return actions
 
     def _draw(self) -> None:
@@ -184,8 +189,9 @@ class Table:
             asked = int(info["asked"][row]) if "asked" in info else 0
             if asked and not success:
                 self._attempted(row, success=False)
-            tried = tuple(self.attempts[row])
-            episode = Episode(index, self.seed + index, task, self.told[row], success, self.steps[row], asked, tried)
+            place = (index, self.seed + index, task, self.told[row], success, self.steps[row])
+            moves = self.moves[row].hexdigest()[:16] if asked else ""
+            episode = Episode(*place, asked, tuple(self.attempts[row]), moves)
             tape = self.tapes.pop(row, None)
             film = tape.close(episode, ahead=self.ahead) if tape is not None else self.films.pop(row, None)
             self.episodes.append(episode)
