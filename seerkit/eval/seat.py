@@ -92,7 +92,7 @@ class Seat(gym.Wrapper):
         """
         base: Any = self.unwrapped
         space = self.observation_space
-        images: Any = space["image"] if isinstance(space, spaces.Dict) else {}
+        images: Any = space.spaces.get("image", {}) if isinstance(space, spaces.Dict) else {}
         names = tuple(getattr(base, "state_names", ()))
         layouts = {entries: name for name, entries in contract.STATES.items()}
         drawn_by = getattr(base, "renderer", None)
