@@ -1,7 +1,8 @@
-"""A tiny environment that asks for three goals in a row and need not draw, and actors that may not look."""
+"""A tiny environment that asks for three goals in a row and need not draw, and sequences that went as wished."""
 
 import numpy as np
 
+from seerkit.eval.records import Attempt, Episode
 from tests.eval.fakes import SIZE, WORDS, FakeReach
 
 ASKED = 3
@@ -38,3 +39,11 @@ class FakeRow(FakeReach):
         over = self.completed == ASKED
         said = {"task": f"goal {self.completed}", "completed": self.completed, "asked": ASKED}
         return {"is_success": np.bool_(over), **said}
+
+
+def sequence_of(index: int, completed: int, *, task: str = "Calvin-D", asked: int = 5) -> Episode:
+    """A sequence that did so many tasks."""
+    names = ("open_drawer", "lift_red_block_table", "turn_on_led", "stack_block", "close_drawer")
+    tried = [Attempt(name, name, place < completed, 10 + place) for place, name in enumerate(names)][: completed + 1]
+    steps = sum(attempt.steps for attempt in tried)
+    return Episode(index, index, task, names[0], completed == asked, steps, asked, tuple(tried), f"{index}{completed}")
