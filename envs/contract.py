@@ -17,6 +17,8 @@ MAX_TRANSLATION = 0.02
 """Metres along each tool axis that an arm action of 1 commands in one step."""
 MAX_ROTATION = 0.05
 """Radians about each axis that an arm action of 1 commands in one step."""
+AXES = "tool's axes"
+"""Along which an arm action moves, if an environment does not say otherwise."""
 GRIPPER_OPEN = 1.0
 GRIPPER_CLOSED = -1.0
 ACTION_DIM = 7

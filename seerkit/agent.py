@@ -123,9 +123,28 @@ class Agent:
         action: np.ndarray = out[keys.ACTION].float().cpu().numpy()  # pyright: ignore[reportAssignmentType]
         return np.squeeze(action, axis=0) if single else action
 
+    @property
+    def looking(self) -> np.ndarray:
+        """Whose next action depends on the next observation: bool ``(B,)``.
+
+        A row that carries out a chunk does not look, unless the policy remembers what it saw (``steps`` above 1).
+        """
+        return (~self._holding()).cpu().numpy()
+
+    def _holding(self) -> Tensor:
+        carry, policy = self.carry, self.policy
+        if not carry.plan or policy.steps > 1 or not hasattr(policy.ensemble, "holds"):
+            return torch.zeros_like(carry.is_init)
+        return policy.ensemble.holds(carry.is_init, *carry.plan)
+
     def _step(self, td: TensorDict, asked: Asked, *, foresee: bool) -> TensorDict:
         carry, policy = self.carry, self.policy
         fresh = carry.is_init
+        if not foresee and bool(self._holding().all()):
+            self._draw_noise()  # so that what a row draws later does not depend on when its neighbours look
+            action, *plan = policy.ensemble.proceed(*carry.plan)
+            carry.plan = tuple(plan)
+            return TensorDict({keys.ACTION: _switch(action)}, batch_size=[self.batch_size])
         encoded = policy.encode(td, goal=False)
         self._remember(encoded, self._encode_goal(asked))
         foresee = foresee and policy.pictures
@@ -138,8 +157,7 @@ class Agent:
             carry.plan = tuple(part.to(chunk.device) for part in policy.ensemble.initial(len(chunk), **size))
         action, *plan = policy.ensemble(chunk, fresh, *carry.plan)
         carry.plan, carry.is_init = tuple(plan), torch.zeros_like(fresh)
-        gripper = torch.where(action[:, -1:] > 0.5, 1.0, -1.0)
-        out[keys.ACTION] = torch.cat([action[:, :-1], gripper], dim=-1)
+        out[keys.ACTION] = _switch(action)
         if foresee:
             self.foresight = {name: self._picture(name, out, encoded) for name in policy.cameras}
         return out
@@ -244,3 +262,8 @@ class Agent:
                 raise ValueError(f"image {name!r}: expected uint8 (B, 3, H, W), got {image.dtype} {tuple(image.shape)}")
         if keys.STATE in self.policy.inputs and not torch.isfinite(td[keys.STATE]).all():
             raise ValueError("state: expected finite numbers, got NaN or infinity")
+
+
+def _switch(action: Tensor) -> Tensor:
+    """Turn the gripper's probability of being open into +1 or -1."""
+    return torch.cat([action[:, :-1], torch.where(action[:, -1:] > 0.5, 1.0, -1.0)], dim=-1)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from seerkit import cli_ablate, cli_features, cli_hub, cli_viz
+from seerkit import cli_ablate, cli_eval, cli_features, cli_hub, cli_viz
 from seerkit.cli_assets import assets
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
-from seerkit.cli_eval import show_comparison
 from seerkit.recipe import Recipe, RecipeError, load_recipe
-
-if TYPE_CHECKING:
-    from seerkit.eval.report import Report
 
 
 def _with_groups(app: typer.Typer, **groups: typer.Typer) -> typer.Typer:
@@ -155,54 +151,7 @@ fetch = app.command()(cli_hub.fetch)
 viz = app.command()(cli_viz.viz)
 
 
-@app.command(name="eval")
-def evaluate(  # noqa: PLR0913 - options of a command, each with its own name on the command line
-    checkpoint: Annotated[
-        Path | None, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub", show_default=False)
-    ] = None,
-    env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
-    episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="where the report goes; by default into the run, else the checkpoint")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="first layout; from 1,000,000 on nobody has trained on it")] = None,
-    workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
-    record: Annotated[int | None, typer.Option(help="episodes to film")] = None,
-    threads: Annotated[int | None, typer.Option(help="torch threads; 1 suits small policies beside simulators")] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            help="two report.json, or folders with one: name what differs, test the difference", metavar="A B"
-        ),
-    ] = None,
-) -> None:
-    """Roll a policy out beside the expert and chance, write report.json and report.html; or compare two reports."""
-    if compare is not None and checkpoint is None:
-        show_comparison(*compare, console)
-        return
-    if checkpoint is None or compare is not None:
-        raise ValueError("expected a checkpoint to evaluate, or --compare A B to compare two reports; one of the two")
-    from seerkit.eval.evaluate import evaluate as play
-    from seerkit.eval.evaluate import plan_of
-    from seerkit.policy import Policy
-
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    policy = Policy.from_pretrained(checkpoint)
-    plan = plan_of(
-        policy.recipe.config,
-        env=env,
-        episodes=episodes,
-        seed=seed,
-        workers=workers or len(os.sched_getaffinity(0)),
-        record=record,
-    )
-    folder = out or _report_of(checkpoint)
-    with _Bars() as bars:
-        report = play(str(checkpoint), plan, out=folder, progress=bars.told)
-    _sum_up(report, folder)
+evaluate = app.command(name="eval")(cli_eval.evaluate)
 
 
 @app.command()
@@ -221,9 +170,9 @@ def demo(
     folder = out or Path("runs") / f"demo-{chosen.task.lower()}"
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    with _Bars() as bars:
+    with cli_eval.Bars() as bars:
         report = run(chosen, folder, say=lambda text: console.print(f"[bold]{text}[/]"), progress=bars.told)
-    _sum_up(report, folder / "report")
+    cli_eval.sum_up(report, folder / "report", console)
 
 
 def main() -> None:
@@ -258,49 +207,6 @@ def _shares(text: str | None) -> list[float] | None:
         return None if text is None else [float(share) for share in text.split(",")]
     except ValueError as error:
         raise ValueError(f"--weights must be numbers such as 3,1, got {text!r}") from error
-
-
-def _report_of(checkpoint: Path) -> Path:
-    """Return where a report goes: into the run, into a checkpoint that is of no run; of a policy on the Hub, here."""
-    if not checkpoint.is_dir():
-        return Path(f"{checkpoint.name}-report")
-    folder = checkpoint.resolve()
-    return (folder.parents[1] if folder.parent.name == "checkpoints" else folder) / "report"
-
-
-def _sum_up(report: Report, folder: Path) -> None:
-    for actor in report.rollouts:
-        rate = report.rate(actor)
-        line = f"{actor:<10}{100 * rate.value:5.0f} %   (95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f})"
-        console.print(line, highlight=False)
-    for warning in report.warnings:
-        console.print(f"[yellow]note[/] {warning}")
-    console.print(f"page: [bold]{(folder / 'report.html').resolve()}[/]", soft_wrap=True)
-
-
-class _Bars:
-    """One progress bar per actor of an evaluation, drawn on stderr."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = ("{task.description:<10}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[won]} won"))
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def told(self, actor: str, done: int, total: int, won: int) -> None:
-        """Take note of one more finished episode."""
-        if not self._tasks:
-            self._bars.start()
-        if actor not in self._tasks:
-            self._tasks[actor] = self._bars.add_task(actor, total=total, won=0)
-        self._bars.update(self._tasks[actor], completed=done, total=total, won=won)
 
 
 def _write_new(path: Path, text: str) -> None:

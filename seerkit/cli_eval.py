@@ -1,73 +1,199 @@
-"""What `seerkit eval --compare` prints."""
+"""The command `seerkit eval`."""
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from seerkit.cli_compare import show_comparison
 
 if TYPE_CHECKING:
-    from seerkit.eval.compare import Comparison, Score
+    from seerkit.eval.evaluate import Plan
+    from seerkit.eval.report import Report
+    from seerkit.eval.statistics import Interval
+
+console = Console()
+MEMORY = 3600.0
+"""Seconds of progress from which the remaining time is estimated: a sequence of CALVIN may take minutes."""
+STOPPED = 130
+"""Exit status of a command that was interrupted."""
 
 
-def show_comparison(first: Path, second: Path, console: Console) -> None:
-    """Compare two reports and print what differs, the scores, and whether their difference is larger than chance.
+def evaluate(  # noqa: PLR0913 - options of a command, each with its own name on the command line
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub", show_default=False)
+    ] = None,
+    env: Annotated[list[str] | None, typer.Option(help="tasks or gymnasium ids; the recipe's by default")] = None,
+    episodes: Annotated[int | None, typer.Option(help="per environment")] = None,
+    sequences: Annotated[int | None, typer.Option(help="on CALVIN: the first of the benchmark's 1000")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where the report goes; by default into the run, else the checkpoint")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="first layout; from 1,000,000 on nobody has trained on it")] = None,
+    workers: Annotated[int | None, typer.Option(help="simulator processes; one per core by default")] = None,
+    record: Annotated[int | None, typer.Option(help="episodes to film; on CALVIN their first task")] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="steps of an episode; on CALVIN of a task")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="of the environment, such as renderer=egl or button=1431a46", metavar="K=V")
+    ] = None,
+    sentences: Annotated[Path | None, typer.Option(help="on CALVIN: a JSON of other instructions")] = None,
+    apart: Annotated[
+        bool | None,
+        typer.Option("--apart/--together", help="on CALVIN: act for one environment at a time; by default on a CPU"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="where the policy acts; an accelerator if there is one")] = None,
+    threads: Annotated[int | None, typer.Option(help="torch threads; 1 suits small policies beside simulators")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="on CALVIN: forget what was played before")] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="two report.json, or folders with one: name what differs, test the difference", metavar="A B"
+        ),
+    ] = None,
+) -> None:
+    """Roll a policy out beside the expert and chance, write report.json and report.html; or compare two reports.
+
+    On CALVIN it plays sequences of five tasks, keeps each as it ends, and goes on where it was stopped.
+    """
+    if compare is not None and checkpoint is None:
+        show_comparison(*compare, console)
+        return
+    if checkpoint is None or compare is not None:
+        raise ValueError("expected a checkpoint to evaluate, or --compare A B to compare two reports; one of the two")
+    if episodes is not None and sequences is not None:
+        raise ValueError("expected --episodes or --sequences (CALVIN's episodes), given both")
+    import torch
+
+    from seerkit.eval.evaluate import plan_of
+    from seerkit.policy import Policy
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    plan = plan_of(
+        Policy.from_pretrained(checkpoint).recipe.config,
+        env=env,
+        episodes=episodes or sequences,
+        seed=seed,
+        workers=workers or len(os.sched_getaffinity(0)),
+        record=record,
+        horizon=horizon,
+        options=read_options(option or []) or None,
+        sentences=_read_sentences(sentences),
+        apart=apart,
+    )
+    if sequences is not None and not plan.in_a_row:
+        raise ValueError(f"expected --sequences with CALVIN, given {[scene.name for scene in plan.scenes]}")
+    folder = out or report_of(checkpoint)
+    where = device or ("cuda" if torch.cuda.is_available() else None)
+    sum_up(_play(checkpoint, plan, folder, where, fresh=fresh), folder, console)
+
+
+def _play(checkpoint: Path, plan: Plan, folder: Path, device: str | None, *, fresh: bool) -> Report:
+    """Play with a bar; on CALVIN, say how to go on if it is stopped."""
+    from seerkit.eval.evaluate import evaluate as play
+
+    if not plan.in_a_row:
+        with Bars() as bars:
+            return play(str(checkpoint), plan, out=folder, device=device, progress=bars.told)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Bars(unit="tasks in a row") as bars:
+            return play(str(checkpoint), plan, out=folder, device=device, fresh=fresh, progress=bars.told)
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on: what was played is in [bold]{folder}[/]", soft_wrap=True)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def read_options(given: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; a value is JSON, else text.
 
     Raises:
-        FileNotFoundError: if there is no report.
-        ValueError: if a file is no report, or the two have no task in common.
+        ValueError: if there is no ``=``.
     """
-    from seerkit.eval.compare import compare
-
-    found = compare(first, second)
-    console.print(f"[bold]A[/] {escape(str(first))}\n[bold]B[/] {escape(str(second))}", highlight=False, soft_wrap=True)
-    console.print(f"\n{len(found.fields) or 'no'} entries differ, A [dim]->[/] B", highlight=False)
-    for field in found.fields:
-        values = f"[red]{_short(field.first)}[/] [dim]->[/] [green]{_short(field.second)}[/]"
-        console.print(f"{escape(field.name)}: {values}", highlight=False, soft_wrap=True)
-    console.print()
-    console.print(_scores(found))
-    for note in found.notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
-    console.print(f"[bold]{_verdict(found)}[/]", highlight=False, soft_wrap=True)
-    console.print("[dim]Of these weights; another training of the same recipe may differ by more.[/]", highlight=False)
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"expected --option NAME=VALUE, given {pair!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
-def _short(value: object) -> str:
-    """Write a value; of a hash only the beginning."""
-    text = str(value)
-    return escape(text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text)
+def _read_sentences(path: Path | None) -> Any:  # noqa: ANN401 - `in_a_row.Sentences`
+    if path is None:
+        return None
+    from seerkit.eval.in_a_row import read_sentences
+
+    return read_sentences(path)
 
 
-def _scores(found: Comparison) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for column in ("success, %", "A", "B", "B - A", "p", "episodes", "alone"):
-        table.add_column(column)
-    for score in (found.overall, *found.tasks):
-        change = score.change
-        told = f"{100 * change.value:+.0f} ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
-        table.add_row(score.task, *map(_rate, (score.first, score.second)), told, f"{score.p:.2g}", *_how(score))
-    return table
+def report_of(checkpoint: Path) -> Path:
+    """Return where a report goes: into the run, into a checkpoint that is of no run; of a policy on the Hub, here."""
+    if not checkpoint.is_dir():
+        return Path(f"{checkpoint.name}-report")
+    folder = checkpoint.resolve()
+    return (folder.parents[1] if folder.parent.name == "checkpoints" else folder) / "report"
 
 
-def _rate(rate: object) -> str:
-    value, low, high = (100 * getattr(rate, name) for name in ("value", "low", "high"))
-    return f"{value:.0f} ({low:.0f} to {high:.0f})"
+def sum_up(report: Report, folder: Path, console: Console) -> None:
+    """Print the rates, the warnings, and where the page is."""
+    chains = report.chains()
+    for actor in report.rollouts:
+        if actor not in chains:
+            console.print(f"{actor:<10}{_rate(report.rate(actor))}", highlight=False)
+            continue
+        for place, rate in enumerate(chains[actor].in_a_row, start=1):
+            console.print(f"{place} in a row{_rate(rate)}", highlight=False)
+        length = chains[actor].length
+        ends = f"(95 % interval {length.low:.2f} to {length.high:.2f})"
+        console.print(f"[bold]average length {length.value:.2f}[/]   {ends}", highlight=False)
+    for warning in report.warnings:
+        console.print(f"[yellow]note[/] {warning}")
+    console.print(f"page: [bold]{(folder / 'report.html').resolve()}[/]", soft_wrap=True)
 
 
-def _how(score: Score) -> tuple[str, str]:
-    if not score.paired:
-        return f"{score.episodes[0]}, {score.episodes[1]}", "-"
-    return str(score.episodes[0]), f"{score.only_first} : {score.only_second}"
+def _rate(rate: Interval) -> str:
+    return f"{100 * rate.value:5.0f} %   (95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f})"
 
 
-def _verdict(found: Comparison) -> str:
-    test = "McNemar's exact test, layout by layout" if found.overall.paired else "Fisher's exact test"
-    if found.larger_than_chance:
-        side = "B" if found.overall.change.value > 0 else "A"
-        return f"{side} is better by more than chance explains (p = {found.overall.p:.2g}, {test})."
-    return f"The difference is not larger than chance explains (p = {found.overall.p:.2g}, {test})."
+class Bars:
+    """One progress bar per actor of an evaluation, drawn on stderr.
+
+    Args:
+        unit: what successes are counted as: ``"won"``, or on average per episode.
+    """
+
+    def __init__(self, *, unit: str = "won") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._unit = unit
+        columns = ("{task.description:<10}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[won]}"))
+        left = TimeRemainingColumn()
+        self._bars = Progress(*columns, left, console=Console(stderr=True), speed_estimate_period=MEMORY)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def told(self, actor: str, done: int, total: int, won: int) -> None:
+        """Take note of one more finished episode, or of those that were there before."""
+        said = f"{won} won" if self._unit == "won" else f"{won / done if done else 0:.2f} {self._unit}"
+        if not self._tasks:
+            self._bars.start()
+        if actor not in self._tasks:
+            self._tasks[actor] = self._bars.add_task(actor, total=total, completed=done, won=said)
+        self._bars.update(self._tasks[actor], completed=done, total=total, won=said)

@@ -14,7 +14,7 @@ from seerkit.envs.calvin.render import RENDERERS, Renderer
 from seerkit.envs.calvin.scene import read_scene
 from seerkit.envs.calvin.table import BUTTONS
 from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
-from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, action_space, check_action, observation_space
+from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, STATES, action_space, check_action, observation_space
 from seerkit.envs.instruction import check_instruction
 
 OPTIONS = ("robot_obs", "scene_obs", "tasks")
@@ -45,12 +45,15 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         ValueError: if an argument is none of those above.
 
     Attributes:
+        axes: along which an arm action moves.
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         oracle: tells which tasks were done, and holds the sentences.
         world: the simulated table.
     """
 
+    axes = "world's axes"
+    state_names = STATES["pose_gripper"]
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's own declaration
 
     def __init__(
@@ -234,4 +237,5 @@ def _as_commanded(action: object) -> np.ndarray:
     """Check an action and make its gripper +1 or -1, in the precision it came in, which the original keeps, too."""
     checked = check_action(action).copy()
     checked[6] = GRIPPER_OPEN if checked[6] > 0 else GRIPPER_CLOSED
-    return checked.astype(np.float32) if getattr(action, "dtype", None) == np.float32 else checked
+    given = getattr(action, "dtype", None)
+    return checked.astype(given) if given in (np.float16, np.float32) else checked

@@ -39,4 +39,12 @@ class RecedingHorizon(nn.Module):
         renew = is_init | (done % self.replan_interval == 0)
         plan = torch.where(renew[:, None, None], chunk, plan)
         done = torch.where(renew, 0, done)
+        return self.proceed(plan, done)
+
+    def holds(self, is_init: Tensor, plan: Tensor, done: Tensor) -> Tensor:  # noqa: ARG002 - takes the whole carry
+        """Tell which rows' next action is already planned, whatever is seen and predicted before it: bool ``(B,)``."""
+        return ~is_init & (done % self.replan_interval != 0)
+
+    def proceed(self, plan: Tensor, done: Tensor) -> tuple[Tensor, ...]:
+        """Execute the plan's next action without a new chunk, as `forward` does in rows that hold."""
         return plan[torch.arange(len(plan), device=plan.device), done], plan, done + 1

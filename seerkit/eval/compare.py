@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seerkit.eval.difference import difference, fisher, holm, mcnemar, paired_difference
+from seerkit.eval.difference import difference, fisher, holm, mcnemar, paired_difference, sign_flip
 from seerkit.eval.report import JSON, SCHEMA, TRAINED, VERSION
-from seerkit.eval.statistics import Interval, wilson
+from seerkit.eval.statistics import Interval, bootstrap, wilson
 
+SHARE, TASKS = "share", "tasks"
+FISHER, MCNEMAR = "Fisher's exact test", "McNemar's exact test, layout by layout"
+SIGNS = "exact sign-flip test, sequence by sequence"
 LEVEL = 0.05
 """A difference is called larger than chance if it would be seen less often than this without one."""
 ABSENT = "(not there)"
@@ -54,6 +57,8 @@ class Score:
         episodes: how many were compared on either side.
         only_first: layouts only the first solved; None if the layouts are not the same.
         only_second: layouts only the second solved.
+        test: what ``p`` comes from.
+        unit: of rates and change: a share, or tasks in a row.
     """
 
     task: str
@@ -64,6 +69,8 @@ class Score:
     episodes: tuple[int, int]
     only_first: int | None = None
     only_second: int | None = None
+    test: str = FISHER
+    unit: str = SHARE
 
     @property
     def paired(self) -> bool:
@@ -77,8 +84,9 @@ class Comparison:
 
     Args:
         fields: the entries of the provenance that differ.
-        overall: over all tasks both played.
-        tasks: the same for every task, if there are several; their ``p`` is Holm's, corrected for there being several.
+        overall: over all tasks both played; of sequences their average length.
+        tasks: the same for every task, if there are several, or for every number of tasks in a row; their ``p`` is
+            Holm's, corrected for there being several.
         notes: what a reader must not miss.
     """
 
@@ -96,7 +104,8 @@ class Comparison:
 def compare(first: Path | str, second: Path | str) -> Comparison:
     """Compare two reports: ``report.json`` files, or folders that hold one.
 
-    Where both played the same layouts (the smaller set lies in the larger), these are compared one by one; else the
+    Sequences of tasks are compared by how many were done in a row, sequence by sequence. Where both played the same
+    layouts (the smaller set lies in the larger), these are compared one by one; else the
     rates are. Either way the answer is about these weights: another training with another seed may differ by more.
 
     Raises:
@@ -104,6 +113,8 @@ def compare(first: Path | str, second: Path | str) -> Comparison:
         ValueError: if a file is no report this version reads, or the two have no task in common.
     """
     one, two = read_report(first), read_report(second)
+    if one.get("sequences") or two.get("sequences"):
+        return compare_sequences(one, two)
     ours, theirs = outcomes(one, TRAINED), outcomes(two, TRAINED)
     played = [sorted({place[0] for place, _ in outcome}) for outcome in (ours, theirs)]
     common = [task for task in played[0] if task in played[1]]
@@ -113,8 +124,45 @@ def compare(first: Path | str, second: Path | str) -> Comparison:
     scores = [_score(task, _of(ours, [task]), _of(theirs, [task])) for task in common]
     adjusted = holm([score.p for score in scores])
     tasks = [replace(score, p=p) for score, p in zip(scores, adjusted, strict=True)]
-    fields = tuple(differing(one.get("provenance") or {}, two.get("provenance") or {}))
-    return Comparison(fields, overall, tuple(tasks) if len(tasks) > 1 else (), tuple(_notes(one, two, overall)))
+    return Comparison(_fields(one, two), overall, tuple(tasks) if len(tasks) > 1 else (), _notes(one, two, overall))
+
+
+def compare_sequences(one: Mapping[str, Any], two: Mapping[str, Any]) -> Comparison:
+    """Compare reports of sequences of tasks, over the sequences both played.
+
+    Raises:
+        ValueError: if only one report is of sequences, or they have none in common.
+    """
+    ours, theirs = ({_place(row): row.get("completed") for row in _rows(report, TRAINED)} for report in (one, two))
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared or any(played[place] is None for played in (ours, theirs) for place in shared):
+        tasks = [sorted({place[0] for place in played}) for played in (ours, theirs)]
+        raise ValueError(
+            f"expected two reports of sequences of tasks with some in common, given {tasks[0]} and {tasks[1]}"
+        )
+    pairs = [(int(ours[place] or 0), int(theirs[place] or 0)) for place in shared]
+    overall = _lengths(pairs)
+    asked = max(int(row["asked"]) for row in _rows(one, TRAINED))
+    scores = [
+        _paired(f"{wanted} in a row", [(left >= wanted, right >= wanted) for left, right in pairs])
+        for wanted in range(1, asked + 1)
+    ]
+    adjusted = holm([score.p for score in scores])
+    tasks = tuple(replace(score, p=p) for score, p in zip(scores, adjusted, strict=True))
+    return Comparison(_fields(one, two), overall, tasks, _notes(one, two, overall))
+
+
+def _fields(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[Field, ...]:
+    return tuple(differing(one.get("provenance") or {}, two.get("provenance") or {}))
+
+
+def _lengths(pairs: Sequence[tuple[int, int]]) -> Score:
+    sides = [bootstrap([float(pair[side]) for pair in pairs]) for side in (0, 1)]
+    changes = [second - first for first, second in pairs]
+    alone = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
+    change, count = bootstrap([float(value) for value in changes]), len(pairs)
+    told = {"only_first": alone[0], "only_second": alone[1], "test": SIGNS, "unit": TASKS}
+    return Score("average length", sides[0], sides[1], change, sign_flip(changes), (count, count), **told)
 
 
 def read_report(path: Path | str) -> dict[str, Any]:
@@ -194,10 +242,14 @@ def _paired(task: str, pairs: Sequence[tuple[bool, bool]]) -> Score:
     rates = [wilson(sum(pair[side] for pair in pairs), count) for side in (0, 1)]
     alone = sum(one and not two for one, two in pairs), sum(two and not one for one, two in pairs)
     change = paired_difference(pairs)
-    return Score(task, rates[0], rates[1], change, mcnemar(*alone), (count, count), *alone)
+    return Score(task, rates[0], rates[1], change, mcnemar(*alone), (count, count), *alone, MCNEMAR)
 
 
-def _notes(first: Mapping[str, Any], second: Mapping[str, Any], overall: Score) -> Iterator[str]:
+def _notes(first: Mapping[str, Any], second: Mapping[str, Any], overall: Score) -> tuple[str, ...]:
+    return tuple(_cautions(first, second, overall))
+
+
+def _cautions(first: Mapping[str, Any], second: Mapping[str, Any], overall: Score) -> Iterator[str]:
     """Say what weakens a comparison: episodes left out, environments that changed, weights that are the same."""
     if overall.paired:
         for side, report in enumerate((first, second)):

@@ -30,6 +30,29 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / 2**count)
 
 
+def sign_flip(differences: Sequence[int]) -> float:
+    """Return the two-sided p-value that whole-number differences, one per pair, are not about 0 (Fisher, 1935; exact).
+
+    Without a difference between two policies each pair might as well have come out the other way round: the p-value is
+    the share of all ways to flip signs that give a sum at least as far from 0. Where all differences are -1, 0 or 1 it
+    is McNemar's.
+
+    Example:
+        >>> sign_flip([2, 1, 1, 0])
+        0.25
+    """
+    sizes = [abs(value) for value in differences if value]
+    ways = {0: 1}  # sum -> how many ways to flip signs give it: whole numbers, no rounding
+    for size in sizes:
+        flipped: dict[int, int] = {}
+        for total, count in ways.items():
+            for now in (total - size, total + size):
+                flipped[now] = flipped.get(now, 0) + count
+        ways = flipped
+    far = abs(sum(differences))
+    return sum(count for total, count in ways.items() if abs(total) >= far) / 2 ** len(sizes)
+
+
 def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
     """Return the two-sided p-value that two rates from different layouts differ (Fisher, 1935; exact).
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seerkit.eval import chain_page
+from seerkit.eval.cells import bar, cell, ends, percent, table, text
+from seerkit.eval.chains import Chains
 from seerkit.eval.curves import figures, listening, told_by
 from seerkit.eval.pictures import mp4, png, still
 from seerkit.eval.plots import chart, number
 from seerkit.eval.published import METRICS, RATE, published
 from seerkit.eval.quality import judge
 from seerkit.eval.records import Recording, Rollout
-from seerkit.eval.statistics import Interval
 
 if TYPE_CHECKING:
     from seerkit.eval.report import Report
@@ -33,6 +35,7 @@ def render(report: "Report") -> str:
         _warnings(report.warnings),
         _section("foresight", "What it saw, foresaw, and what came", _films(report), _FORESIGHT),
         _section("training", "Training", _charts(report)),
+        *_chains(report),
         _section("tasks", "Tasks", _tasks(report), _TASKS),
         _section("published", f"Published on {report.benchmark}", _published(report), _PUBLISHED),
         _section("episodes", "Episodes", _episodes(report), "Every episode is a function of its seed."),
@@ -40,7 +43,7 @@ def render(report: "Report") -> str:
     ]
     page = Template(_asset("page.html"))
     return page.substitute(
-        title=_text(report.title), style=_asset("page.css"), script=_asset("page.js"), body="\n".join(sections)
+        title=text(report.title), style=_asset("page.css"), script=_asset("page.js"), body="\n".join(sections)
     )
 
 
@@ -60,32 +63,23 @@ _PUBLISHED = (
 )
 
 
-def percent(interval: Interval) -> str:
-    """Write a rate in whole per cent."""
-    return "-" if interval.value != interval.value else f"{100 * interval.value:.0f} %"
-
-
 def _asset(name: str) -> str:
     return resources.files("seerkit.eval").joinpath(name).read_text(encoding="utf-8")
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
 
 
 def _section(name: str, title: str, body: str, note: str = "") -> str:
     if not body:
         return ""
-    told = f'<p class="note">{_text(note)}</p>' if note else ""
-    return f'<section id="{name}"><h2>{_text(title)}</h2>{told}{body}</section>'
+    told = f'<p class="note">{text(note)}</p>' if note else ""
+    return f'<section id="{name}"><h2>{text(title)}</h2>{told}{body}</section>'
 
 
 def _header(report: "Report") -> str:
     bars = "".join(_bar(actor, rollout) for actor, rollout in report.rollouts.items())
-    chips = "".join(f"<li><span>{_text(name)}</span> {_text(value)}</li>" for name, value in _chips(report))
-    summary = f'<p class="summary">{_text(report.summary)}</p>' if report.summary else ""
+    chips = "".join(f"<li><span>{text(name)}</span> {text(value)}</li>" for name, value in _chips(report))
+    summary = f'<p class="summary">{text(report.summary)}</p>' if report.summary else ""
     return (
-        f'<header><p class="brand">seerkit evaluation</p><h1>{_text(report.title)}</h1>{summary}'
+        f'<header><p class="brand">seerkit evaluation</p><h1>{text(report.title)}</h1>{summary}'
         f'<div class="hero"><div class="bars" role="list">{bars}'
         '<div class="axis" aria-hidden="true"><span></span><span class="ticks"><i>0</i><i>25</i><i>50</i><i>75</i>'
         f'<i>100 %</i></span><span></span></div></div>{_tiles(report)}</div><ul class="chips">{chips}</ul></header>'
@@ -93,27 +87,22 @@ def _header(report: "Report") -> str:
 
 
 def _bar(actor: str, rollout: Rollout) -> str:
-    rate = rollout.rate
-    low, high = 100 * rate.low, 100 * rate.high
-    value = 0.0 if rate.value != rate.value else 100 * rate.value
-    who = _text(NAMES.get(actor, actor))
-    said = f"{rollout.successes} of {len(rollout.episodes)}, 95 % interval {low:.0f} to {high:.0f} %"
-    return (
-        f'<div class="bar {_text(actor)}" role="listitem" title="{said}"><span class="who">{who}'
-        f'</span><span class="track"><span class="fill" style="width:{value:.2f}%"></span><span class="whisker" '
-        f'style="left:{low:.2f}%;width:{high - low:.2f}%"></span></span><span class="rate"><b>{percent(rate)}</b> '
-        f"<small>{rollout.successes}/{len(rollout.episodes)} · {low:.0f}–{high:.0f}</small></span></div>"  # noqa: RUF001
-    )
+    if rollout.in_a_row:
+        return chain_page.bars(actor, Chains(rollout.episodes))
+    return bar(NAMES.get(actor, actor), actor, rollout.rate, rollout.successes, len(rollout.episodes))
 
 
 def _tiles(report: "Report") -> str:
     tiles: list[tuple[str, str, str]] = []
     trained = report.rollouts.get("trained")
+    if trained and trained.in_a_row:
+        tiles.append(chain_page.tile(Chains(trained.episodes)))
     if trained and trained.latency:
         spent = trained.latency
         detail = f"p50 for {spent.rows} at once; p95 {number(spent.p95)} ms; first answer {number(spent.warm_up)} ms"
         tiles.append(("Time to act", f"{number(spent.p50)} ms", detail))
-    steps = [episode.steps for episode in trained.episodes if episode.success] if trained else []
+    done = trained.episodes if trained and not trained.in_a_row else ()
+    steps = [episode.steps for episode in done if episode.success]
     if steps:
         tiles.append(
             ("Steps to success", f"{np.median(steps):.0f}", f"median of {len(steps)}; {min(steps)} to {max(steps)}")
@@ -127,7 +116,7 @@ def _tiles(report: "Report") -> str:
             (f"Misled by a wrong {told_by(report.curves)}", f"{ratio:.1f} x", "held-out action loss, wrong / right")
         )
     cells = "".join(
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(detail)}</small></dd></div>"
+        f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(detail)}</small></dd></div>"
         for name, value, detail in tiles
     )
     return f'<dl class="tiles">{cells}</dl>' if cells else ""
@@ -141,7 +130,7 @@ def _chips(report: "Report") -> Iterable[tuple[str, str]]:
         yield "weights", known["weights"]["sha256"][:10]
     seeds = sorted({episode.seed for rollout in report.rollouts.values() for episode in rollout.episodes})
     if seeds:
-        yield "seeds", f"{seeds[0]} to {seeds[-1]}"
+        yield "sequences" if report.chains() else "seeds", f"{seeds[0]} to {seeds[-1]}"
     if "execution" in known:
         yield "device", known["execution"]["device"]
     if "created" in known:
@@ -149,7 +138,7 @@ def _chips(report: "Report") -> Iterable[tuple[str, str]]:
 
 
 def _warnings(warnings: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(warning)}</li>" for warning in warnings)
+    items = "".join(f"<li>{text(warning)}</li>" for warning in warnings)
     return f'<aside class="warnings" role="note"><h2>Please note</h2><ul>{items}</ul></aside>' if items else ""
 
 
@@ -176,11 +165,11 @@ def _film(recording: Recording) -> str:
     )
     facts = f"{episode.task} · episode {episode.index} · seed {episode.seed} · {episode.steps} steps"
     return (
-        f'<article class="film" data-film="{data}"><h3>{mark} {_text(episode.instruction or episode.task)}</h3>'
-        f'<p class="note">{_text(facts)}</p>'
+        f'<article class="film" data-film="{data}"><h3>{mark} {text(episode.instruction or episode.task)}</h3>'
+        f'<p class="note">{text(facts)}</p>'
         f'<video controls muted loop playsinline preload="auto" src="data:video/mp4;base64,{video}"></video>'
-        f'<p class="score" data-average="{_text(average)}">{_text(average)}</p>'
-        f'<details><summary>Film strip</summary><img loading="lazy" alt="{_text(alt)}" '
+        f'<p class="score" data-average="{text(average)}">{text(average)}</p>'
+        f'<details><summary>Film strip</summary><img loading="lazy" alt="{text(alt)}" '
         f'src="data:image/png;base64,{picture}"></details></article>'
     )
 
@@ -193,90 +182,81 @@ def _charts(report: "Report") -> str:
     return f'<div class="charts">{main}</div>{more}' if main or rest else ""
 
 
+def _chains(report: "Report") -> list[str]:
+    chains = report.chains()
+    if not chains:
+        return []
+    told = "A sequence ends at its first failure; its number fixes where it begins and what is asked for."
+    return [
+        _section("tasks", "Tasks", chain_page.tasks(chains), chain_page.NOTE),
+        _section("sequences", "Sequences", chain_page.sequences(chains), told),
+    ]
+
+
 def _tasks(report: "Report") -> str:
     heads = ("Actor", "Task", "Instruction", "Success", "95 % interval", "Bootstrap", "Episodes", "Steps to success")
     rows = []
     for group in report.groups():
         rate, drawn, steps = group.rate, group.resampled, group.steps
-        meter = f'<span class="meter {_text(group.actor)}"><i style="width:{100 * rate.value:.1f}%"></i></span>'
+        meter = f'<span class="meter {text(group.actor)}"><i style="width:{100 * rate.value:.1f}%"></i></span>'
         cells = [
-            _cell(NAMES.get(group.actor, group.actor)),
-            _cell(group.task),
-            _cell(group.instruction),
-            _cell(percent(rate), rate.value, extra=meter),
-            _cell(_ends(rate), rate.low),
-            _cell(_ends(drawn), drawn.low),
-            _cell(len(group.episodes), len(group.episodes)),
-            _cell(f"{steps.value:.1f}" if steps else "-", steps.value if steps else 1e9),
+            cell(NAMES.get(group.actor, group.actor)),
+            cell(group.task),
+            cell(group.instruction),
+            cell(percent(rate), rate.value, extra=meter),
+            cell(ends(rate), rate.low),
+            cell(ends(drawn), drawn.low),
+            cell(len(group.episodes), len(group.episodes)),
+            cell(f"{steps.value:.1f}" if steps else "-", steps.value if steps else 1e9),
         ]
         rows.append("".join(cells))
-    return _table(heads, rows, numeric={3, 4, 5, 6, 7}) if rows else ""
-
-
-def _ends(interval: Interval) -> str:
-    return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+    return table(heads, rows, numeric={3, 4, 5, 6, 7}) if rows else ""
 
 
 def _published(report: "Report") -> str:
     numbers = published(report.benchmark)
     if not numbers or report.benchmark is None:
         return ""
-    if METRICS[report.benchmark] == RATE:
-        rows = [_row(one.policy, f"{one.value:.1f} %", one.value, one.source) for one in numbers]
-        own = [_own(report)] if "trained" in report.rollouts else []
-        return _table(("Policy", "Measured", "Success rate", "Source"), [*own, *rows], numeric={2})
-    rows = [
-        _row(one.policy, f"{one.value:.2f}", one.value, one.source)
-        + _cell(" / ".join(f"{share:.1f}" for share in one.in_a_row) or "-")
-        for one in numbers
-    ]
-    heads = ("Policy", "Measured", "Average length", "Source", "1 to 5 in a row, %")
-    return _table(heads, rows, numeric={2})
-
-
-def _row(policy: str, told: str, value: float, source: str, *, measured: str = "published") -> str:
-    return _cell(policy) + _cell(measured) + _cell(told, value) + _cell(source)
+    metric = METRICS[report.benchmark]
+    unit = " %" if metric == RATE else ""
+    played = report.rollouts.get("trained")
+    rows = [_own(report)] if played and played.in_a_row == (metric != RATE) else []
+    for one in numbers:
+        chain = " / ".join(f"{share:.1f}" for share in one.in_a_row) or "-"
+        cells = [cell(one.policy), cell("published"), cell(f"{one.value:g}{unit}", one.value), cell(chain)]
+        rows.append("".join([*cells, cell(one.source)]))
+    heads = ("Policy", "Measured", metric.capitalize(), "1 to 5 in a row, %", "Source")
+    return table(heads, rows, numeric={2})
 
 
 def _own(report: "Report") -> str:
+    chains = report.chains().get("trained")
+    if chains is not None:
+        return chain_page.own_row(report.title, chains)
     rate = report.rate()
-    told = f"{100 * rate.value:.1f} % ({_ends(rate)})"
-    return _row(report.title, told, 100 * rate.value, "this evaluation", measured="here")
+    told = f"{100 * rate.value:.1f} % ({ends(rate)})"
+    cells = [cell(report.title), cell("here"), cell(told, 100 * rate.value), cell("-"), cell("this evaluation")]
+    return "".join(cells)
 
 
 def _episodes(report: "Report") -> str:
     heads = ("Actor", "Episode", "Seed", "Task", "Instruction", "Outcome", "Steps")
     rows = [
-        _cell(NAMES.get(actor, actor))
-        + _cell(episode.index, episode.index)
-        + _cell(episode.seed, episode.seed)
-        + _cell(episode.task)
-        + _cell(episode.instruction)
-        + _cell(
+        cell(NAMES.get(actor, actor))
+        + cell(episode.index, episode.index)
+        + cell(episode.seed, episode.seed)
+        + cell(episode.task)
+        + cell(episode.instruction)
+        + cell(
             "success" if episode.success else "failed", int(episode.success), kind="yes" if episode.success else "no"
         )
-        + _cell(episode.steps, episode.steps)
+        + cell(episode.steps, episode.steps)
         for actor, rollout in report.rollouts.items()
-        for episode in rollout.episodes
+        for episode in (() if rollout.in_a_row else rollout.episodes)
     ]
     if not rows:
         return ""
-    return f'<div class="scroll">{_table(heads, rows, numeric={1, 2, 6})}</div>'
-
-
-def _table(heads: Sequence[str], rows: Sequence[str], *, numeric: set[int]) -> str:
-    titles = "".join(
-        f'<th scope="col"{" class=num" if place in numeric else ""}><button type="button">{_text(head)}</button></th>'
-        for place, head in enumerate(heads)
-    )
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<table class="sortable"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _cell(shown: object, value: float | None = None, *, extra: str = "", kind: str = "") -> str:
-    sort = f' data-value="{value}"' if value is not None else ""
-    classes = f' class="{kind or "num"}"' if value is not None else ""
-    return f"<td{sort}{classes}>{extra}<span>{_text(shown)}</span></td>"
+    return f'<div class="scroll">{table(heads, rows, numeric={1, 2, 6})}</div>'
 
 
 def _provenance(report: "Report") -> str:
@@ -285,16 +265,16 @@ def _provenance(report: "Report") -> str:
 
 
 def _details(name: str, value: dict[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{_text(key)}</th><td>{_value(item)}</td></tr>" for key, item in value.items())
-    return f"<details><summary>{_text(name.replace('_', ' '))}</summary><table class=facts>{rows}</table></details>"
+    rows = "".join(f"<tr><th>{text(key)}</th><td>{_value(item)}</td></tr>" for key, item in value.items())
+    return f"<details><summary>{text(name.replace('_', ' '))}</summary><table class=facts>{rows}</table></details>"
 
 
 def _value(item: Any) -> str:  # noqa: ANN401 - any JSON value
     if isinstance(item, dict):
-        return f"<pre>{_text(_plain(item))}</pre>"
+        return f"<pre>{text(_plain(item))}</pre>"
     if isinstance(item, list | tuple):
-        return _text(", ".join(map(str, item))) or "-"
-    return "-" if item is None else _text(item)
+        return text(", ".join(map(str, item))) or "-"
+    return "-" if item is None else text(item)
 
 
 def _plain(tree: dict[str, Any], indent: int = 0) -> str:

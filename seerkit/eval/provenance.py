@@ -108,7 +108,7 @@ def conventions(config: Mapping[str, Any], environments: Mapping[str, Mapping[st
     """State units, frames and signs of actions, state and images: what is promised, and what either side says."""
     data = config.get("data") or {}
     said = {task: {name: one.get(name) for name in MEANING} for task, one in environments.items()}
-    return {**contracted(), "policy": {name: data.get(name) for name in MEANING}, "environments": said}
+    return {**contracted(environments), "policy": {name: data.get(name) for name in MEANING}, "environments": said}
 
 
 def mismatches(config: Mapping[str, Any], environments: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -121,17 +121,19 @@ def mismatches(config: Mapping[str, Any], environments: Mapping[str, Mapping[str
     return told
 
 
-def contracted() -> dict[str, Any]:
-    """State what every environment of seerkit promises."""
+def contracted(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """State what every environment of seerkit promises, and the axes and rate of those that were played."""
     from seerkit.envs import contract
 
+    axes = sorted({str(one.get("axes", contract.AXES)) for one in environments.values()}) or [contract.AXES]
+    rates = sorted({float(one.get("fps", contract.CONTROL_HZ)) for one in environments.values()})
     return {
-        "action": f"6 relative pose numbers in the last commanded tool frame, times {contract.MAX_TRANSLATION} m and "
-        f"{contract.MAX_ROTATION} rad (extrinsic xyz Euler), then the gripper",
+        "action": f"6 relative pose numbers along the {' or '.join(axes)}, from the last commanded pose, times "
+        f"{contract.MAX_TRANSLATION} m and {contract.MAX_ROTATION} rad (extrinsic xyz Euler), then the gripper",
         "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
         "state": "tool position in m in the base frame, extrinsic xyz Euler angles in rad, gripper",
         "image": "uint8 RGB, channels first, first row at the top",
-        "control_hz": contract.CONTROL_HZ,
+        "control_hz": rates[0] if len(rates) == 1 else rates or contract.CONTROL_HZ,
     }
 
 

@@ -10,6 +10,23 @@ from seerkit.eval.statistics import Interval, stratified_bootstrap, wilson
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """How one task of a sequence went.
+
+    Args:
+        task: its name.
+        instruction: what the robot was told.
+        success: whether it was done.
+        steps: control steps taken.
+    """
+
+    task: str
+    instruction: str
+    success: bool
+    steps: int
+
+
+@dataclass(frozen=True)
 class Episode:
     """How one episode went.
 
@@ -20,6 +37,10 @@ class Episode:
         instruction: what the robot was told at the first step.
         success: whether ``info["is_success"]`` held at the last step.
         steps: control steps taken.
+        asked: how many tasks the episode asks for in a row; 0 if it is no sequence.
+        attempts: those of them that were begun.
+        actions: of a sequence, a hash of all actions taken: two runs that agree in it went the same way to the last
+            bit.
     """
 
     index: int
@@ -28,10 +49,21 @@ class Episode:
     instruction: str
     success: bool
     steps: int
+    asked: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    actions: str = ""
+
+    @property
+    def completed(self) -> int:
+        """Count the tasks done in a row."""
+        return sum(attempt.success for attempt in self.attempts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for a report."""
-        return asdict(self)
+        """Give plain values for a report; of an episode that is no sequence only what it has."""
+        told = asdict(self)
+        if self.asked:
+            return {**told, "attempts": list(told["attempts"]), "completed": self.completed}
+        return {name: value for name, value in told.items() if name not in ("asked", "attempts", "actions")}
 
 
 @dataclass(frozen=True)
@@ -121,6 +153,11 @@ class Rollout:
     def successes(self) -> int:
         """Count the episodes that succeeded."""
         return sum(episode.success for episode in self.episodes)
+
+    @property
+    def in_a_row(self) -> bool:
+        """Whether the episodes are sequences of tasks."""
+        return any(episode.asked for episode in self.episodes)
 
     @property
     def rate(self) -> Interval:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seerkit.eval import quality
+from seerkit.eval.chains import Chains
 from seerkit.eval.curves import Curves, listening, told_by
 from seerkit.eval.published import published
 from seerkit.eval.records import Episode, Recording, Rollout
@@ -98,12 +99,16 @@ class Report:
         return self.rollouts[TRAINED].recordings if TRAINED in self.rollouts else ()
 
     def groups(self) -> list[Group]:
-        """Split all episodes by actor, task and instruction."""
+        """Split all episodes by actor, task and instruction; sequences, which have several, are not among them."""
         found: dict[tuple[str, str, str], list[Episode]] = {}
         for actor, rollout in self.rollouts.items():
-            for episode in rollout.episodes:
+            for episode in () if rollout.in_a_row else rollout.episodes:
                 found.setdefault((actor, episode.task, episode.instruction), []).append(episode)
         return [Group(*names, tuple(episodes)) for names, episodes in found.items()]
+
+    def chains(self) -> dict[str, Chains]:
+        """Give the scores of every actor that played sequences of tasks."""
+        return {actor: Chains(rollout.episodes) for actor, rollout in self.rollouts.items() if rollout.in_a_row}
 
     def foresight(self) -> dict[str, dict[str, Interval]]:
         """Give PSNR in dB per camera, of the foresight and of repeating the present."""
@@ -118,6 +123,7 @@ class Report:
             "summary": self.summary,
             "actors": {actor: _actor(rollout) for actor, rollout in self.rollouts.items()},
             "groups": [group.to_dict() for group in self.groups()],
+            "sequences": {actor: chains.to_dict() for actor, chains in self.chains().items()},
             "episodes": [
                 {"actor": actor, **episode.to_dict()}
                 for actor, rollout in self.rollouts.items()

@@ -1,6 +1,7 @@
 """One place of a vectorised evaluation: plays one seeded episode per reset, then waits for the next."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,8 @@ from seerkit.envs import contract
 from seerkit.eval.scene import Scene
 
 INSTRUCTION = "language_instruction"
+IN_A_ROW = ("task", "completed", "asked")
+"""What an environment that asks for several tasks in a row says: which now, how many are done, and of how many."""
 
 
 class Seat(gym.Wrapper):
@@ -24,13 +27,15 @@ class Seat(gym.Wrapper):
     Args:
         env: follows `seerkit.envs.contract`; ``info["is_success"]`` must be there at every reset and step.
         horizon: steps after which the episode is cut; None leaves that to the environment.
+        round_actions: what actions are rounded to before they are executed; None: nothing.
 
     Raises:
         ValueError: if neither ``horizon`` nor the environment limits an episode, or ``is_success`` is missing.
     """
 
-    def __init__(self, env: gym.Env, *, horizon: int | None = None) -> None:
+    def __init__(self, env: gym.Env, *, horizon: int | None = None, round_actions: str | None = None) -> None:
         super().__init__(env)
+        self.round_actions = round_actions
         limit = horizon or getattr(env.spec, "max_episode_steps", None)
         if limit is None:
             raise ValueError(f"{env} has no limit of steps; expected Scene(..., horizon=...)")
@@ -55,7 +60,8 @@ class Seat(gym.Wrapper):
         """Step the episode, or repeat its last observation if it is over."""
         if self._over:
             return self._observation, 0.0, False, False, self._info
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        executed = action if self.round_actions is None else action.astype(self.round_actions)
+        observation, reward, terminated, truncated, info = self.env.step(executed)
         self._keep(observation, info)
         self._steps += 1
         truncated = bool(truncated) or (not terminated and self._steps >= self.horizon)
@@ -82,9 +88,10 @@ class Seat(gym.Wrapper):
 
         Returns:
             ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
-            said; ``fps``; ``action_scale`` and ``gripper``; ``renderer``: what draws, None if not said.
+            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said.
         """
-        base, space = self.unwrapped, self.observation_space
+        base: Any = self.unwrapped
+        space = self.observation_space
         images: Any = space.spaces.get("image", {}) if isinstance(space, spaces.Dict) else {}
         names = tuple(getattr(base, "state_names", ()))
         layouts = {entries: name for name, entries in contract.STATES.items()}
@@ -95,6 +102,7 @@ class Seat(gym.Wrapper):
             "fps": float(self.metadata.get("render_fps", contract.CONTROL_HZ)),
             "action_scale": [contract.MAX_TRANSLATION, contract.MAX_ROTATION],
             "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
+            "axes": getattr(base, "axes", contract.AXES),
             "renderer": drawn_by if isinstance(drawn_by, str) else None,
         }
 
@@ -102,12 +110,15 @@ class Seat(gym.Wrapper):
         if "is_success" not in info:
             raise ValueError(f"expected 'is_success' in info, given {sorted(info)} from {self.unwrapped}")
         self._observation = {name: value for name, value in observation.items() if name != INSTRUCTION}
-        self._info = {"is_success": np.bool_(info["is_success"]), "instruction": str(observation.get(INSTRUCTION, ""))}
+        said = {name: info[name] for name in IN_A_ROW if name in info}
+        instruction = str(observation.get(INSTRUCTION, ""))
+        self._info = {"is_success": np.bool_(info["is_success"]), "instruction": instruction, **said}
 
 
 def take_seat(scene: Scene) -> Seat:
     """Make a scene's environment, ready for one place."""
-    return Seat(scene.make(), horizon=scene.horizon)
+    horizon = scene.limit if scene.in_a_row else scene.horizon
+    return Seat(scene.make(), horizon=horizon, round_actions=scene.round_actions)
 
 
 def seats(scene: Scene, *, workers: int) -> VectorEnv:
@@ -146,3 +157,21 @@ def abandon(envs: VectorEnv) -> list[int]:
             pipe.close()
     envs.closed = True
     return gone
+
+
+@contextlib.contextmanager
+def opened(scene: Scene, *, workers: int) -> Iterator[VectorEnv]:
+    """Open `seats` and close them whatever happens.
+
+    Raises:
+        RuntimeError: if a worker process dies.
+    """
+    envs = seats(scene, workers=workers)
+    try:
+        yield envs
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(f"a worker process of {scene.name} ended by itself, status {abandon(envs)}") from error
+    except BaseException:
+        abandon(envs)
+        raise
+    envs.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seerkit import Policy, build_policy, cli, load_recipe
+from seerkit import Policy, build_policy, cli_eval, load_recipe
 from seerkit.cli import app
 from seerkit.describe import make_index, recipe_index
 
@@ -120,7 +120,7 @@ def test_a_report_goes_where_its_policy_is(checkpoint: str, tmp_path: Path, monk
     evaluation = importlib.import_module("seerkit.eval.evaluate")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluation, "evaluate", lambda *_, out, **__: places.append(Path(out)))
-    monkeypatch.setattr(cli, "_sum_up", lambda *_: None)
+    monkeypatch.setattr(cli_eval, "sum_up", lambda *_: None)
     if checkpoint == "ada/reach":
         monkeypatch.setattr(Policy, "from_pretrained", lambda *_, **__: policy)
     else:
@@ -134,7 +134,7 @@ def test_a_report_of_a_runs_last_checkpoint_goes_into_the_run(tmp_path: Path) ->
     (tmp_path / "checkpoints" / "000010").mkdir(parents=True)
     (tmp_path / "checkpoints" / "last").symlink_to("000010")
     (tmp_path / "mine").symlink_to(tmp_path / "checkpoints" / "last")
-    assert {cli._report_of(tmp_path / name) for name in ("checkpoints/last", "mine")} == {tmp_path / "report"}
+    assert {cli_eval.report_of(tmp_path / name) for name in ("checkpoints/last", "mine")} == {tmp_path / "report"}
 
 
 def test_a_wrong_name_is_one_line_and_exit_2() -> None:

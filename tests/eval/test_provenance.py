@@ -32,6 +32,7 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
             "fps": 20.0,
             "action_scale": [0.02, 0.05],
             "gripper": "+1 open, -1 closed",
+            "axes": "tool's axes",
             "renderer": "EGL, llvmpipe",
         }
     }

@@ -1,0 +1,163 @@
+"""What an evaluation has played so far, on disk, so that it can be stopped at any moment and goes on."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seerkit.eval.records import Attempt, Episode, Recording
+from seerkit.eval.report import finite, write_atomic
+
+NAME, FILMS = "sequences.jsonl", "films"
+SCHEMA, VERSION = "seerkit.eval.sequences", 1
+
+
+class Ledger:
+    """Keep every episode as one line as soon as it has ended, and its film beside it.
+
+    Args:
+        folder: where; made if it is not there.
+        of: everything that decides how an episode goes, in plain values.
+        fresh: whether to forget what the folder holds.
+
+    Raises:
+        ValueError: if the folder holds episodes of another evaluation (says what differs), or something else.
+        RuntimeError: if another process is writing there.
+
+    Attributes:
+        episodes: index -> how it went.
+        environment: what the environment said of itself; None before `settle`.
+        seconds: how long all of it took.
+    """
+
+    def __init__(self, folder: Path | str, of: Mapping[str, Any], *, fresh: bool = False) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / NAME
+        self.episodes: dict[int, Episode] = {}
+        self.environment: dict[str, Any] | None = None
+        self.seconds = 0.0
+        self._lock = (self.folder / f".{NAME}.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise RuntimeError(f"another evaluation is writing to {self.folder}; choose another --out") from error
+        try:
+            self._open({"schema": SCHEMA, "version": VERSION, "of": finite(of)}, fresh=fresh)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, head: dict[str, Any], *, fresh: bool) -> None:
+        if fresh or not self.path.exists():
+            write_atomic(self.path, (json.dumps(head) + "\n").encode())
+        for number, line in enumerate(self._lines()):
+            if number == 0:
+                self._compare(line, head)
+            elif "environment" in line:
+                self.environment = line["environment"]
+            else:
+                self.seconds += line.pop("seconds")
+                episode = _episode(line)
+                self.episodes[episode.index] = episode
+        self._file = self.path.open("ab")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Read all lines, and cut off one that was being written when the process was killed."""
+        whole = self.path.read_bytes()
+        kept = whole[: whole.rfind(b"\n") + 1]
+        if kept != whole:
+            write_atomic(self.path, kept)
+        for number, line in enumerate(kept.splitlines(), start=1):
+            try:
+                told = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{self.path}, line {number}: {error}; begin anew with --fresh") from error
+            if not isinstance(told, dict):
+                raise ValueError(f"{self.path}, line {number}, is no episode; begin anew with --fresh")
+            yield told
+
+    def _compare(self, found: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+        if (found.get("schema"), found.get("version")) != (SCHEMA, VERSION):
+            raise ValueError(f"{self.path} holds no episodes this version of seerkit reads; begin anew with --fresh")
+        self._refuse_other(found["of"], head["of"])
+
+    def _refuse_other(self, found: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        names = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+        if names:
+            told = "; ".join(f"{name}: there {found.get(name)!r}, now {now.get(name)!r}" for name in names)
+            raise ValueError(
+                f"{self.folder} holds episodes of another evaluation ({told}); choose another --out, or begin anew "
+                "with --fresh"
+            )
+
+    def settle(self, environment: Mapping[str, Any]) -> None:
+        """Note what the environment says of itself, once it has been made; it must be what it was.
+
+        Raises:
+            ValueError: if it is another, drawn by another device, say.
+        """
+        said = finite(environment)
+        if self.environment is not None:
+            self._refuse_other(self.environment, said)
+            return
+        self._write({"environment": said})
+        self.environment = said
+
+    def add(self, episode: Episode, film: Recording | None, *, seconds: float) -> None:
+        """Note an episode that has ended; ``seconds``: how long since the one before.
+
+        Its line is on disk when this returns, and its film before its line.
+        """
+        if film is not None:
+            self._keep(episode.index, film)
+        self._write({**episode.to_dict(), "seconds": seconds})
+        self.episodes[episode.index] = episode
+        self.seconds += seconds
+
+    def film(self, index: int) -> Recording | None:
+        """Read the film of an episode, None if there is none."""
+        path = self._film(index)
+        if not path.is_file():
+            return None
+        with np.load(path) as arrays:
+            head = json.loads(str(arrays["head"]))
+            frames = {name: arrays[f"frames/{name}"] for name in head["cameras"]}
+            foresight = {name: arrays[f"foresight/{name}"] for name in head["foreseen"]}
+        return Recording(_episode(head["episode"]), frames, foresight, head["ahead"])
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+        self._lock.close()
+
+    def _film(self, index: int) -> Path:
+        return self.folder / FILMS / f"{index:06d}.npz"
+
+    def _keep(self, index: int, film: Recording) -> None:
+        path = self._film(index)
+        path.parent.mkdir(exist_ok=True)
+        head = {"episode": film.episode.to_dict(), "ahead": film.ahead}
+        told = json.dumps({**head, "cameras": list(film.frames), "foreseen": list(film.foresight)})
+        arrays: dict[str, Any] = {f"frames/{name}": seen for name, seen in film.frames.items()}
+        arrays |= {f"foresight/{name}": drawn for name, drawn in film.foresight.items()}
+        draft = path.with_suffix(".tmp")
+        with draft.open("wb") as file:
+            np.savez_compressed(file, **{**arrays, "head": np.array(told)})
+        draft.replace(path)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write((json.dumps(finite(line)) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _episode(told: Mapping[str, Any]) -> Episode:
+    fields = {name: told[name] for name in ("index", "seed", "task", "instruction", "success", "steps")}
+    attempts = tuple(Attempt(**attempt) for attempt in told.get("attempts", ()))
+    return Episode(**fields, asked=told.get("asked", 0), attempts=attempts, actions=told.get("actions", ""))

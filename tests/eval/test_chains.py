@@ -1,0 +1,82 @@
+"""Scores of sequences of tasks, in reports and side by side."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seerkit.eval.chains import Chains
+from seerkit.eval.compare import compare
+from seerkit.eval.difference import mcnemar, sign_flip
+from seerkit.eval.html import render
+from seerkit.eval.records import Episode, Rollout
+from seerkit.eval.report import Report
+from tests.eval.in_a_row import sequence_of
+
+LENGTHS = (0, 0, 1, 5, 2, 3, 3, 1, 5, 0)
+
+
+def test_scores_are_those_of_the_benchmark() -> None:
+    chains = Chains([sequence_of(index, done) for index, done in enumerate(LENGTHS)])
+    assert chains.length.value == pytest.approx(np.mean(LENGTHS))
+    assert chains.length.low < chains.length.value < chains.length.high
+    rates = [rate.value for rate in chains.in_a_row]
+    assert rates == [np.mean(np.array(LENGTHS) >= wanted) for wanted in (1, 2, 3, 4, 5)]
+    assert sum(rates) == pytest.approx(chains.length.value)  # the average length is their sum
+    told = {score.task: (score.attempts, score.successes, score.steps) for score in chains.tasks}
+    assert told["open_drawer"] == (10, 7, 10)
+    assert told["stack_block"] == (4, 2, 13)
+    assert told["close_drawer"] == (2, 2, 14)
+
+
+def report(folder: Path, lengths: tuple[int, ...], **known: object) -> Path:
+    played = Rollout(tuple(sequence_of(index, done) for index, done in enumerate(lengths)))
+    Report("Mine", {"trained": played}, provenance=known, benchmark="CALVIN ABC->D").write(folder)
+    return folder
+
+
+def test_a_report_of_sequences(tmp_path: Path) -> None:
+    told = json.loads((report(tmp_path, LENGTHS) / "report.json").read_text())
+    scores = told["sequences"]["trained"]
+    assert (scores["sequences"], scores["average_length"]["value"]) == (10, 2.0)
+    assert [rate["value"] for rate in scores["in_a_row"]] == [0.7, 0.5, 0.4, 0.2, 0.2]
+    assert told["groups"] == []
+    assert told["episodes"][3]["completed"] == 5
+    assert told["episodes"][3]["attempts"][0]["task"] == "open_drawer"
+    page = (tmp_path / "report.html").read_text()
+    for text in ("<b>70 %</b>", "5 in a row", "<dd>2.00<small>of 5 tasks", "<span>close_drawer</span>"):
+        assert text in page
+    assert page.count('class="sortable"') == 3  # tasks, sequences, published
+    published = page.split('id="published"')[1].split("<section")[0]
+    assert "<span>here</span>" in published
+    assert "70.0 / 50.0 / 40.0 / 20.0 / 20.0" in published
+    assert "<video" not in render(Report("Bare", {"trained": Rollout((sequence_of(0, 2),))}))
+
+
+@pytest.mark.parametrize("values", [(3, -1, 2, 2), (0, 0), (5, 5, -5, 1, -2, 4, 4), (1, 1, -1, 1)])
+def test_sign_flips_are_counted_one_by_one(values: tuple[int, ...]) -> None:
+    far = abs(sum(values))
+    every = [
+        abs(sum(s * v for s, v in zip(signs, values, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    assert sign_flip(values) == pytest.approx(np.mean(np.array(every) >= far))
+    if set(values) <= {-1, 0, 1}:
+        assert sign_flip(values) == mcnemar(values.count(-1), values.count(1))
+
+
+def test_reports_of_sequences_are_compared_by_length(tmp_path: Path) -> None:
+    better = tuple(min(5, done + 1) for done in LENGTHS)
+    found = compare(report(tmp_path / "a", LENGTHS), report(tmp_path / "b", better[:8]))
+    assert (found.overall.task, found.overall.unit, found.overall.episodes) == ("average length", "tasks", (8, 8))
+    assert found.overall.change.value == pytest.approx(7 / 8)
+    assert (found.overall.only_first, found.overall.only_second) == (0, 7)
+    assert found.overall.p == pytest.approx(2 / 2**7)
+    assert [score.task for score in found.tasks] == [f"{n} in a row" for n in (1, 2, 3, 4, 5)]
+    assert found.tasks[0].change.value == pytest.approx(2 / 8)
+    assert found.notes == ("2 episodes of the first report have no partner and are left out.",)
+    Report("Twin", {"trained": Rollout((Episode(0, 0, "Reach", "", True, 9),))}).write(tmp_path / "c")
+    with pytest.raises(ValueError, match=r"two reports of sequences .*\['Calvin-D'\] and \['Reach'\]"):
+        compare(tmp_path / "a", tmp_path / "c")
