@@ -1,57 +1,94 @@
 """Random tables on which a task can be done."""
 
 import math
+from typing import Any
 
 import numpy as np
 
-from seerkit.envs.calvin.protocol import BLOCKS, Condition, after, conditions, initial_state
+from seerkit.envs.calvin.plans import DRAWER, ON_TABLE, SIDE, WITH_BLOCK
+from seerkit.envs.calvin.protocol import BLOCKS, Condition, conditions, feasible, initial_state
 
-TABLE = ((0.02, -0.15), (0.33, -0.06))
+REGION = ((0.02, -0.15), (0.33, -0.06))
+"""Two opposite corners of where blocks are put on the table: within reach, and clear of handle and button, metres."""
 APART = 0.095
+"""Smallest distance between the middles of two blocks on the table: a hand with open fingers fits, metres."""
+SHOVE = 0.15
+"""How far a block must be able to go that is to be pushed, metres."""
 TRIES = 1000
 
 
-def layout(task: str, rng: np.random.Generator) -> dict:
-    possible = [c for c in conditions() if after(c, task)]
-    condition = possible[int(rng.integers(len(possible)))]
+def layout(task: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a table on which a task can be done, as options of the environment's reset.
+
+    One of the benchmark's initial conditions gives doors, lights and the blocks' whereabouts. Blocks on the table get
+    random places and any yaw; those in the cupboard are shifted by up to 2 cm. A task that begins with a block in the
+    hand comes second: ``tasks`` then asks for a lift first. For the two tasks that none of the conditions allows, a
+    block is put into the open drawer, or on another.
+
+    Args:
+        task: any of the 34.
+        rng: draws it.
+
+    Returns:
+        ``robot_obs``, ``scene_obs`` and ``tasks`` (the last is ``task``).
+    """
+    tasks = _tasks(task, rng)
+    found = [condition for condition in conditions() if _allows(condition, tasks)]
+    condition = found[int(rng.integers(len(found)))]
     robot, scene = initial_state(condition)
-    low, high = np.array(TABLE)
+    poses = dict(zip(BLOCKS, scene[6:].reshape(3, 6), strict=True))
+    spots = _spots(task, [block for block in BLOCKS if condition[block] == "table"], rng)
+    for block, pose in poses.items():
+        if block in spots:
+            pose[:2], pose[5] = spots[block], rng.uniform(-math.pi, math.pi)
+        else:
+            pose[:2] += rng.uniform(-1, 1, 2) * (0.02, 0.01)
+    if task.endswith("_drawer") and task.startswith("lift"):
+        x, y, z = DRAWER
+        poses[_subject(task)][:3] = x + rng.uniform(-0.1, 0.1), y - scene[1] + rng.uniform(-0.03, 0.03), z
+    if task == "unstack_block":
+        top, bottom = rng.permutation(list(spots))
+        poses[top][:3] = (*poses[bottom][:2], ON_TABLE + SIDE)
+        poses[top][5] = poses[bottom][5]
+    return {"robot_obs": robot, "scene_obs": scene, "tasks": tasks}
+
+
+def _tasks(task: str, rng: np.random.Generator) -> tuple[str, ...]:
+    if task not in WITH_BLOCK:
+        return (task,)
+    return f"lift_{BLOCKS[int(rng.integers(len(BLOCKS)))]}_table", task
+
+
+def _allows(condition: Condition, tasks: tuple[str, ...]) -> bool:
+    task = tasks[-1]
+    if task.startswith("lift") and task.endswith("_drawer"):
+        return condition["drawer"] == "open" and condition[_subject(task)] == "table"
+    if task == "unstack_block":
+        return [condition[block] for block in BLOCKS].count("table") == 2
+    return feasible(condition, tasks)
+
+
+def _subject(task: str) -> str:
+    """Name the block a task is about, as the protocol does; empty if any will do."""
+    return next((block for block in BLOCKS if block in task), "")
+
+
+def _spots(task: str, blocks: list[str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw places on the table until nothing is in the way."""
     for _ in range(TRIES):
-        spots = {}
-        for number, block in enumerate(BLOCKS):
-            if condition[block] == "table":
-                spots[number] = rng.uniform(low, high)
-        if _fits(task, spots):
-            break
-    else:
-        raise RuntimeError
-    for number, spot in spots.items():
-        pose = scene[6 + 6 * number : 12 + 6 * number]
-        pose[:2] = spot
-        pose[5] = rng.uniform(-math.pi, math.pi)
-    for number, block in enumerate(BLOCKS):
-        if condition[block] != "table":
-            pose = scene[6 + 6 * number : 12 + 6 * number]
-            pose[:2] += rng.uniform(-0.02, 0.02, 2) * (1, 0.5)
-    return {"robot_obs": robot, "scene_obs": scene, "tasks": task}
+        spots = {block: rng.uniform(*REGION) for block in blocks}
+        points = list(spots.values())
+        apart = all(np.linalg.norm(a - b) >= APART for i, a in enumerate(points) for b in points[:i])
+        if apart and (not task.startswith("push_") or task == "push_into_drawer" or _way(task, spots)):
+            return spots
+    raise RuntimeError(f"expected to find places for {blocks} within {TRIES} tries for {task}, found none")
 
 
-def _fits(task, spots):
-    points = list(spots.values())
-    for i in range(len(points)):
-        for j in range(i):
-            if np.linalg.norm(points[i] - points[j]) < APART:
-                return False
-    verb, color, *_ = task.split("_")
-    if verb == "push" and task != "push_into_drawer":
-        number = [b.split("_")[0] for b in BLOCKS].index(color)
-        side = 1 if task.endswith("right") else -1
-        start = spots[number]
-        if not 0.05 <= start[0] + side * 0.15 <= 0.36 and side > 0:
-            return False
-        if side < 0 and start[0] < 0.1:
-            return False
-        for other, point in spots.items():
-            if other != number and 0 < (point[0] - start[0]) * side < 0.28 and abs(point[1] - start[1]) < 0.10:
-                return False
-    return True
+def _way(task: str, spots: dict[str, np.ndarray]) -> bool:
+    """Say whether a block can be shoved to its side without leaving reach or meeting another."""
+    side, subject = (1 if task.endswith("right") else -1), _subject(task)
+    start = spots[subject]
+    if not -0.02 <= start[0] + side * SHOVE <= 0.36:
+        return False
+    ways = [point - start for block, point in spots.items() if block != subject]
+    return all(abs(way[1]) > APART or not 0 < way[0] * side < SHOVE + APART for way in ways)

@@ -1,167 +1,257 @@
-"""How an operator would do each task, as a list of moves written when it begins, from where things are then."""
+"""How an operator would do each task: a list of moves, written when the task begins, from where things are then.
+
+The places of handles, button, switch and cupboard are those of scene D's table.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
+from seerkit.envs.calvin.moves import REST_YAW, Move, pointing
 from seerkit.envs.calvin.world import World
 
+Plan = Callable[[World], Iterator[Move]]
 TRAVEL = 0.57
 """Height of the tool at which nothing on the table is in its way, metres."""
-REST_YAW = 1.5
-"""Yaw of the tool at rest, radians: its fingers close along x."""
-HALF_TURN = math.pi
+HANDLE = 0.04
+"""Where along x the handle of the sliding door is while the door is shut to the right, metres."""
+BAR = (0.285, 0.020, 0.527)
+"""The middle of the switch's bar while it is down, metres."""
+UPWARD = (0.0, 0.5, math.sqrt(0.75))
+"""The direction in which the switch goes up."""
+LEAN = 0.9
+"""Lean of the fingers at the switch, which is out of reach of an upright hand, radians."""
+CUPBOARD = {"left": (-0.24, 0.09, 0.461), "right": (0.07, 0.09, 0.461)}
+"""The middle of each half of the cupboard; the sliding door covers one of them, metres."""
+CUPBOARD_TILT = 0.5
+"""Lean of the fingers with which the hand fits through the cupboard's sloping front, radians."""
+DRAWER = (0.18, -0.06, 0.361)
+"""Where a block lies in the shut drawer so that the hand can fetch it from the open one, metres."""
+ON_TABLE = 0.461
+"""Height of a block on the table, metres."""
+SIDE = 0.04
+"""Height of a block and the shortest of its sides, metres."""
 
 
-@dataclass(frozen=True)
-class Move:
-    """Say where the tool goes next.
+def clear(world: World, *, holding: bool) -> Iterator[Move]:
+    """Leave whatever the last task left the tool at: let go, draw back along the fingers, rise.
 
-    Attributes:
-        position: ``(3,)`` metres.
-        yaw: about the vertical, radians; at half of pi the fingers close along x.
-        tilt: how far the fingertips lean towards the table's back (+y), radians.
-        opened: whether the fingers are open.
-        speed: largest component of the translation, as a share of the action's range.
-        near: distance at which it has arrived, metres.
-        rest: steps to stay once it has arrived.
-        patience: steps after which the next move begins all the same.
+    Args:
+        world: the table.
+        holding: whether the task goes on with the block in the hand.
     """
-
-    position: tuple[float, float, float]
-    yaw: float = REST_YAW
-    tilt: float = 0.0
-    opened: bool = False
-    speed: float = 0.6
-    near: float = 0.01
-    rest: int = 0
-    patience: int = 60
-
-
-Plan = Callable[[World], Iterator[Move]]
+    tool, angles = (np.array(measured) for measured in world.robot.tool())
+    yaw, tilt = float(angles[2]), -float(angles[1])
+    if held(world) and not holding:
+        yield Move(tool, yaw, tilt, opened=True, rest=6)
+    opened = world.robot.gripper > 0
+    if tool[2] < 0.52 or tool[1] > -0.05:
+        yield Move(tool - 0.10 * pointing(yaw, tilt), yaw, tilt, opened=opened, near=0.03)
+        place = np.array(world.robot.tool()[0])
+        yield Move(np.array([place[0], min(place[1], -0.10), max(place[2], TRAVEL)]), opened=opened, near=0.03)
 
 
 def pull_drawer(world: World, *, opening: bool) -> Iterator[Move]:
     """Put the closed fingers between the drawer and its handle and take it along."""
-    out = world.situation().doors["base__drawer"]
-    x, gap, low = 0.18, -0.21, 0.365
-    yield Move((x, gap - out, 0.50), near=0.02)
-    yield Move((x, gap - out, low))
-    goal = 0.21 if opening else -0.012
-    yield Move((x, gap - goal, low), speed=0.5)
-    yield Move((x, gap - goal, 0.50))
+    drawer = world.table.observe()[1]
+    gap, goal = np.array([0.18, -0.21 - drawer, 0.365]), 0.21 if opening else -0.012
+    yield Move(gap + (0, 0, 0.135), near=0.02)
+    yield Move(gap)
+    yield Move(gap + (0, drawer - goal, 0), speed=0.5)
+    yield Move(gap + (0, drawer - goal, 0.135), near=0.03)
 
 
 def push_slider(world: World, *, left: bool) -> Iterator[Move]:
     """Go beside the handle of the sliding door with closed fingers and push it to the other side."""
-    handle = 0.04 - world.situation().doors["base__slide"]
     side = 1 if left else -1
-    y, z = -0.01, 0.525
-    beside = handle + 0.075 * side
-    goal = (-0.25 if left else 0.05) + 0.035 * side
-    yield Move((beside, -0.10, TRAVEL), near=0.02)
-    yield Move((beside, y, z))
-    yield Move((goal, y, z), speed=0.5)
-    yield Move((goal + 0.04 * side, -0.10, TRAVEL), near=0.02)
+    beside = np.array([HANDLE - world.table.observe()[0] + 0.075 * side, -0.01, 0.525])
+    goal = np.array([(-0.25 if left else 0.05) + 0.035 * side, -0.01, 0.525])
+    yield Move(np.array([beside[0], -0.10, TRAVEL]), near=0.02)
+    yield Move(beside)
+    yield Move(goal, speed=0.5)
+    yield Move(goal + (0.04 * side, -0.09, 0.045), near=0.03)
 
 
 def press_button(world: World) -> Iterator[Move]:
     """Press the button with closed fingers and let it come up again."""
-    x, y, _ = _link(world, "button_link")
-    yield Move((x, y, 0.53), near=0.015)
-    yield Move((x, y, 0.455), speed=0.4, patience=20)
-    yield Move((x, y, 0.53), near=0.02)
+    x, y, _ = world.client.getLinkState(world.table.body, world.table.links["button_link"])[0]
+    yield Move(np.array([x, y, 0.53]), near=0.015)
+    yield Move(np.array([x, y, 0.455]), speed=0.4)
+    yield Move(np.array([x, y, 0.53]), near=0.02)
 
 
 def push_switch(world: World, *, up: bool) -> Iterator[Move]:
-    """Push the switch up from below with leaning fingers, or down from above."""
-    moved = world.table.observe()[3]
-    along = np.array([0.0, 0.5, math.sqrt(0.75)])
-    bar = np.array([0.285, 0.02, 0.527]) + moved * along
-    if not up:
-        yield Move(_at(bar, y=-0.01, z=0.07), near=0.015)
-        yield Move(_at(bar, z=0.03))
-        yield Move(_at(bar - (moved + 0.01) * along, z=0.02), speed=0.4, patience=40)
-        yield Move(_at(bar, y=-0.05, z=0.07), near=0.02)
-        return
-    lean = 0.9
-    yield Move(_at(bar, y=-0.09, z=0.03), tilt=lean, near=0.015)
-    yield Move(_at(bar, y=-0.07, z=-0.04), tilt=lean)
-    yield Move(_at(bar, y=0.0, z=-0.035), tilt=lean, speed=0.4, patience=40)
-    yield Move(_at(bar + 0.085 * along, y=0.0, z=-0.03), tilt=lean, speed=0.4, patience=40)
-    yield Move(_at(bar, y=-0.10, z=0.03), near=0.02)
+    """Push the switch's bar with leaning, closed fingers: up from below, or down from above."""
+    along, moved = np.array(UPWARD), world.table.observe()[3]
+    bar = np.array(BAR) + moved * along
+    if up:
+        yield Move(bar + (0, -0.09, 0.03), tilt=LEAN, near=0.015)
+        yield Move(bar + (0, -0.07, -0.04), tilt=LEAN)
+        yield Move(bar + (0, 0, -0.035), tilt=LEAN, speed=0.4)
+        yield Move(bar + 0.085 * along + (0, 0, -0.03), tilt=LEAN, speed=0.4)
+        yield Move(bar + (0, -0.10, 0.0), tilt=LEAN, near=0.03)
+    else:
+        yield Move(bar + (0, -0.05, 0.08), tilt=LEAN, near=0.02)
+        yield Move(bar + (0, 0, 0.045), tilt=LEAN)
+        yield Move(bar - (moved + 0.01) * along + (0, 0, 0.03), tilt=LEAN, speed=0.4)
+        yield Move(bar + (0, -0.10, 0.07), tilt=LEAN, near=0.03)
 
 
-def grasp(world: World, block: str, *, yaw: float | None = None, depth: float = 0.0) -> Iterator[Move]:
-    """Come down on a block with open fingers and close them."""
-    x, y, z = _block(world, block)
-    turn = _across(world, block, REST_YAW) if yaw is None else yaw
-    yield Move((x, y, max(z + 0.09, 0.55)), turn, opened=True, near=0.015)
-    yield Move((x, y, z - depth), turn, opened=True, near=0.006, rest=2)
-    yield Move((x, y, z - depth), turn, rest=8)
+def grasp(world: World, block: str, *, yaw: float | None = None, tilt: float = 0.0) -> Iterator[Move]:
+    """Come upon a block along the fingers, which are open, and close them."""
+    place = world.situation().blocks[block].position
+    turn = across(world, block, REST_YAW) if yaw is None else yaw
+    yield Move(place - 0.09 * pointing(turn, tilt), turn, tilt, opened=True, near=0.015)
+    yield Move(place, turn, tilt, opened=True, near=0.006, rest=1)
+    yield Move(place, turn, tilt, rest=7)
 
 
-def lift(world: World, *, block: str) -> Iterator[Move]:
+def lift(world: World, *, block: str, tilt: float = 0.0) -> Iterator[Move]:
     """Take a block and raise it."""
-    yield from grasp(world, block)
-    x, y, z = _block(world, block)
-    yield Move((x, y, z + 0.12), _yaw(world), near=0.02)
+    yield from grasp(world, block, tilt=tilt)
+    tool, angles = world.robot.tool()
+    place = tool + np.array([0, 0, 0.05])
+    yield Move(place, angles[2], tilt, near=0.02)
+    yield Move(place - 0.09 * pointing(angles[2], tilt), angles[2], tilt, near=0.02)
+
+
+def unstack(world: World) -> Iterator[Move]:
+    """Take the upper block of a stack and raise it."""
+    blocks = world.situation().blocks
+    free = [name for name in blocks if blocks[name].position[1] < 0 and blocks[name].position[2] > ON_TABLE + SIDE / 2]
+    if not free:
+        raise ValueError("expected a stack on the table to take apart, given none")
+    yield from lift(world, block=free[0])
 
 
 def push(world: World, *, block: str, side: int) -> Iterator[Move]:
     """Put the open fingers around a block and shove it along x; one that lies lengthwise is held meanwhile."""
-    x, y, z = _block(world, block)
-    yaw = _across(world, block, REST_YAW)
-    held = abs(math.cos(yaw - HALF_TURN / 2)) < 0.6
-    yield Move((x, y, 0.55), yaw, opened=True, near=0.015)
-    yield Move((x, y, z), yaw, opened=True, near=0.006)
-    if held:
-        yield Move((x, y, z), yaw, rest=8)
-    far = x + side * (0.125 if held else 0.15)
-    yield Move((far, y, z), yaw, opened=not held, speed=0.4)
-    yield Move((far, y, z), yaw, opened=True, rest=6)
-    yield Move((far, y, 0.55), yaw, opened=True, near=0.02)
+    start = world.situation().blocks[block].position
+    yaw = across(world, block, REST_YAW)
+    lengthwise = abs(math.sin(yaw)) < 0.6
+    yield Move(start + (0, 0, 0.09), yaw, opened=True, near=0.015)
+    yield Move(start, yaw, opened=True, near=0.006)
+    if lengthwise:
+        yield Move(start, yaw, rest=7)
+    goal = start + (side * (0.125 if lengthwise else 0.14), 0, 0)
+    yield Move(goal, yaw, opened=not lengthwise, speed=0.4)
+    yield Move(goal, yaw, opened=True, rest=5)
+    yield Move(goal + (0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
 def rotate(world: World, *, block: str, degrees: float) -> Iterator[Move]:
     """Take a block, turn it where it lies and let go."""
     turn = math.radians(degrees)
-    yaw = _across(world, block, REST_YAW - turn / 2)
+    yaw = across(world, block, REST_YAW - turn / 2)
     yield from grasp(world, block, yaw=yaw)
-    place = tuple(np.array(world.robot.tool()[0]))
-    yield Move(place, yaw + turn, patience=60)
-    yield Move(place, yaw + turn, opened=True, rest=6)
-    yield Move((place[0], place[1], 0.55), yaw + turn, opened=True, near=0.02)
+    place = np.array(world.robot.tool()[0])
+    yield Move(place, yaw + turn)
+    yield Move(place, yaw + turn, opened=True, rest=5)
+    yield Move(place + (0, 0, 0.09), yaw + turn, opened=True, near=0.03)
 
 
-def _at(point: np.ndarray, *, y: float = 0.0, z: float = 0.0) -> tuple[float, float, float]:
-    return float(point[0]), float(point[1] + y), float(point[2] + z)
+def drop_into_drawer(world: World) -> Iterator[Move]:
+    """Slide a block over the table's edge into the open drawer and let it fall."""
+    blocks = world.situation().blocks
+    near = [name for name in blocks if on_table(world, name)]
+    if not near:
+        raise ValueError("expected a block on the table to push into the drawer, given none")
+    block = min(near, key=lambda name: blocks[name].position[1])
+    yield from grasp(world, block)
+    (x, y, z), (*_, yaw) = world.robot.tool()
+    over = np.array([min(max(x, 0.05), 0.31), -0.27, z])
+    yield Move(np.array([over[0], y, z]), yaw, speed=0.4)
+    yield Move(over, yaw, speed=0.4)
+    yield Move(over, yaw, opened=True, rest=8)
+    yield Move(over + (0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
-def _link(world: World, name: str) -> np.ndarray:
-    return np.array(world.client.getLinkState(world.table.body, world.table.links[name])[0])
+def place_in_drawer(world: World) -> Iterator[Move]:
+    """Carry the block in the hand over the open drawer, lower it and let go."""
+    needed(world)
+    place = np.array(DRAWER) - (0, world.table.observe()[1], 0)
+    yield Move(place + (0, 0, 0.16), near=0.02)
+    yield Move(place + (0, 0, 0.015))
+    yield Move(place + (0, 0, 0.015), opened=True, rest=5)
+    yield Move(place + (0, 0, 0.16), opened=True, near=0.03)
 
 
-def _block(world: World, name: str) -> np.ndarray:
-    return world.situation().blocks[name].position
+def place_in_slider(world: World) -> Iterator[Move]:
+    """Carry the block in the hand into the half of the cupboard that is open and let go."""
+    block = needed(world)
+    place = _free_spot(world, block)
+    away = -0.12 * pointing(REST_YAW, CUPBOARD_TILT)
+    yield Move(np.array([place[0], -0.10, TRAVEL + 0.03]), tilt=CUPBOARD_TILT, near=0.02)
+    yield Move(place + away, tilt=CUPBOARD_TILT, near=0.02)
+    yield Move(place, tilt=CUPBOARD_TILT, speed=0.4)
+    yield Move(place, tilt=CUPBOARD_TILT, opened=True, rest=5)
+    yield Move(place + away, tilt=CUPBOARD_TILT, opened=True, near=0.03)
 
 
-def _yaw(world: World) -> float:
-    return world.robot.tool()[1][2]
+def stack(world: World) -> Iterator[Move]:
+    """Put the block in the hand on another that lies on the table and let go."""
+    block = needed(world)
+    blocks = world.situation().blocks
+    below = [name for name in blocks if name != block and on_table(world, name)]
+    if not below:
+        raise ValueError("expected another block on the table to stack on, given none")
+    yaw = across(world, below[0], REST_YAW)
+    above = blocks[below[0]].position + (0, 0, SIDE + 0.004) + (world.robot.tool()[0] - blocks[block].position) * (0, 0, 1)
+    yield Move(above + (0, 0, 0.09), yaw, near=0.015)
+    yield Move(above, yaw, speed=0.4, near=0.005, rest=2)
+    yield Move(above, yaw, opened=True, rest=6)
+    yield Move(above + (0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
-def _across(world: World, name: str, wanted: float) -> float:
-    """Give the yaw nearest to a wanted one with which the fingers close on a block's short sides."""
-    found = world.situation().blocks[name].turn
-    axes = np.array(world.client.getMatrixFromQuaternion(found)).reshape(3, 3).T
-    level = [axis for axis in axes if abs(axis[2]) < 0.5]
-    long = level[0]
-    period = HALF_TURN / 2 if "blue" in name else HALF_TURN
+def held(world: World) -> str | None:
+    """Name the block between the closed fingers, if there is one."""
+    tool, state = np.array(world.robot.tool()[0]), world.situation()
+    if world.robot.gripper > 0:
+        return None
+    inside = [
+        name
+        for name, block in state.blocks.items()
+        if state.robot in block.touched and np.linalg.norm(block.position - tool) < 0.035
+    ]
+    return inside[0] if inside else None
+
+
+def needed(world: World) -> str:
+    """Name the block in the hand.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    block = held(world)
+    if block is None:
+        raise ValueError("expected a block in the hand to put down, given an empty hand; lift one first")
+    return block
+
+
+def on_table(world: World, name: str) -> bool:
+    """Say whether a block lies on the table in front of the cupboard, alone."""
+    x, y, z = world.situation().blocks[name].position
+    return abs(z - ON_TABLE) < 0.015 and y < 0 and abs(x) < 0.4
+
+
+def across(world: World, name: str, wanted: float) -> float:
+    """Give the yaw nearest to a wanted one with which the fingers close on two short sides of a block."""
+    block = world.situation().blocks[name]
+    axes = np.array(world.client.getMatrixFromQuaternion(block.turn)).reshape(3, 3).T
+    long = axes[0] if abs(axes[0][2]) < 0.7 else axes[1]
+    cube = "small" in world.scene.blocks[name] or abs(axes[0][2]) >= 0.7
+    period = math.pi / 2 if cube else math.pi
     yaw = math.atan2(long[1], long[0])
     return yaw - period * round((yaw - wanted) / period)
+
+
+def _free_spot(world: World, block: str) -> np.ndarray:
+    half = np.array(CUPBOARD["right" if world.table.observe()[0] > 0.14 else "left"]) + (0, 0, 0.01)
+    others = [other.position for name, other in world.situation().blocks.items() if name != block]
+    spots = [half + (aside, 0, 0) for aside in (0.0, -0.06, 0.06)]
+    return max(spots, key=lambda spot: min(min(np.linalg.norm(spot - other), 0.1) for other in others))
 
 
 def _tasks() -> Iterator[tuple[str, Plan]]:
@@ -177,9 +267,23 @@ def _tasks() -> Iterator[tuple[str, Plan]]:
         for side, sign in (("left", -1), ("right", 1)):
             yield f"push_{color}_block_{side}", partial(push, block=block, side=sign)
             yield f"rotate_{color}_block_{side}", partial(rotate, block=block, degrees=-72.0 * sign)
-        for place in ("table", "slider"):
-            yield f"lift_{color}_block_{place}", partial(lift, block=block)
+        for place, tilt in (("table", 0.0), ("slider", CUPBOARD_TILT), ("drawer", 0.0)):
+            yield f"lift_{color}_block_{place}", partial(lift, block=block, tilt=tilt)
+    yield from (("place_in_slider", place_in_slider), ("place_in_drawer", place_in_drawer))
+    yield from (("stack_block", stack), ("unstack_block", unstack), ("push_into_drawer", drop_into_drawer))
 
 
 PLANS: dict[str, Plan] = dict(_tasks())
-"""The tasks that have an expert."""
+"""How each of the 34 tasks is done."""
+WITH_BLOCK = ("place_in_slider", "place_in_drawer", "stack_block")
+"""Tasks that begin with a block in the hand."""
+
+
+def plan(world: World, task: str) -> Iterator[Move]:
+    """List the moves of a task, from wherever the tool is.
+
+    Raises:
+        ValueError: if what the task needs is not there.
+    """
+    yield from clear(world, holding=task in WITH_BLOCK)
+    yield from PLANS[task](world)
