@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seerkit.envs.calvin.plans import DRAWER, ON_TABLE, SIDE, WITH_BLOCK
+from seerkit.envs.calvin.plans import DRAWER, WITH_BLOCK
 from seerkit.envs.calvin.protocol import BLOCKS, Condition, conditions, feasible, initial_state
 
 REGION = ((0.02, -0.15), (0.33, -0.06))
@@ -21,9 +21,9 @@ def layout(task: str, rng: np.random.Generator) -> dict[str, Any]:
     """Draw a table on which a task can be done, as options of the environment's reset.
 
     One of the benchmark's initial conditions gives doors, lights and the blocks' whereabouts. Blocks on the table get
-    random places and any yaw; those in the cupboard are shifted by up to 2 cm. A task that begins with a block in the
-    hand comes second: ``tasks`` then asks for a lift first. For the two tasks that none of the conditions allows, a
-    block is put into the open drawer, or on another.
+    random places and any yaw; those in the cupboard are shifted by up to 2 cm. ``tasks`` first asks for what the task
+    needs: to lift a block that is to be put down, to stack what is to be taken apart. No condition has a block in the
+    drawer; for its lifts one is put there.
 
     Args:
         task: any of the 34.
@@ -46,14 +46,12 @@ def layout(task: str, rng: np.random.Generator) -> dict[str, Any]:
     if task.endswith("_drawer") and task.startswith("lift"):
         x, y, z = DRAWER
         poses[_subject(task)][:3] = x + rng.uniform(-0.1, 0.1), y - scene[1] + rng.uniform(-0.03, 0.03), z
-    if task == "unstack_block":
-        top, bottom = rng.permutation(list(spots))
-        poses[top][:3] = (*poses[bottom][:2], ON_TABLE + SIDE)
-        poses[top][5] = poses[bottom][5]
     return {"robot_obs": robot, "scene_obs": scene, "tasks": tasks}
 
 
 def _tasks(task: str, rng: np.random.Generator) -> tuple[str, ...]:
+    if task == "unstack_block":
+        return *_tasks("stack_block", rng), task
     if task not in WITH_BLOCK:
         return (task,)
     return f"lift_{BLOCKS[int(rng.integers(len(BLOCKS)))]}_table", task
@@ -63,8 +61,6 @@ def _allows(condition: Condition, tasks: tuple[str, ...]) -> bool:
     task = tasks[-1]
     if task.startswith("lift") and task.endswith("_drawer"):
         return condition["drawer"] == "open" and condition[_subject(task)] == "table"
-    if task == "unstack_block":
-        return [condition[block] for block in BLOCKS].count("table") == 2
     return feasible(condition, tasks)
 
 

@@ -127,16 +127,16 @@ def unstack(world: World) -> Iterator[Move]:
 
 
 def push(world: World, *, block: str, side: int) -> Iterator[Move]:
-    """Put the open fingers around a block and shove it along x; one that lies lengthwise is held meanwhile."""
+    """Put the open fingers around a block and shove it along x; one that lies aslant is held meanwhile."""
     start = world.situation().blocks[block].position
     yaw = across(world, block, REST_YAW)
-    lengthwise = abs(math.sin(yaw)) < 0.6
+    aslant = abs(math.sin(yaw)) < 0.95
     yield Move(start + (0, 0, 0.09), yaw, opened=True, near=0.015)
     yield Move(start, yaw, opened=True, near=0.006)
-    if lengthwise:
+    if aslant:
         yield Move(start, yaw, rest=7)
-    goal = start + (side * (0.125 if lengthwise else 0.14), 0, 0)
-    yield Move(goal, yaw, opened=not lengthwise, speed=0.4)
+    goal = start + (side * (0.125 if aslant else 0.14), 0, 0)
+    yield Move(goal, yaw, opened=not aslant, speed=0.4)
     yield Move(goal, yaw, opened=True, rest=5)
     yield Move(goal + (0, 0, 0.09), yaw, opened=True, near=0.03)
 
