@@ -66,7 +66,7 @@ class Expert:
         """Give the next action ``(7,)`` float32 for a CALVIN env (wrapped or not).
 
         Raises:
-            ValueError: if what the task needs is not there, such as a block in the hand.
+            ImpossibleError: if what the task needs is not there, such as a block in the hand.
         """
         base: Any = env.unwrapped
         world: World = base.world

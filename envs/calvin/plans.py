@@ -35,6 +35,10 @@ SIDE = 0.04
 """Height of a block and the shortest of its sides, metres."""
 
 
+class ImpossibleError(ValueError):
+    """What a task needs is not there."""
+
+
 def clear(world: World, *, holding: bool) -> Iterator[Move]:
     """Leave whatever the last task left the tool at: let go, draw back along the fingers, rise.
 
@@ -122,7 +126,7 @@ def unstack(world: World) -> Iterator[Move]:
     blocks = world.situation().blocks
     free = [name for name in blocks if blocks[name].position[1] < 0 and blocks[name].position[2] > ON_TABLE + SIDE / 2]
     if not free:
-        raise ValueError("expected a stack on the table to take apart, given none")
+        raise ImpossibleError("expected a stack on the table to take apart, given none")
     yield from lift(world, block=free[0])
 
 
@@ -157,7 +161,7 @@ def drop_into_drawer(world: World) -> Iterator[Move]:
     blocks = world.situation().blocks
     near = [name for name in blocks if on_table(world, name)]
     if not near:
-        raise ValueError("expected a block on the table to push into the drawer, given none")
+        raise ImpossibleError("expected a block on the table to push into the drawer, given none")
     block = min(near, key=lambda name: blocks[name].position[1])
     yield from grasp(world, block)
     (x, y, z), (*_, yaw) = world.robot.tool()
@@ -196,7 +200,7 @@ def stack(world: World) -> Iterator[Move]:
     blocks = world.situation().blocks
     below = [name for name in blocks if name != block and on_table(world, name)]
     if not below:
-        raise ValueError("expected another block on the table to stack on, given none")
+        raise ImpossibleError("expected another block on the table to stack on, given none")
     yaw = across(world, below[0], REST_YAW)
     above = blocks[below[0]].position + (0, 0, SIDE + 0.004) + (world.robot.tool()[0] - blocks[block].position) * (0, 0, 1)
     yield Move(above + (0, 0, 0.09), yaw, near=0.015)
@@ -222,11 +226,11 @@ def needed(world: World) -> str:
     """Name the block in the hand.
 
     Raises:
-        ValueError: if there is none.
+        ImpossibleError: if there is none.
     """
     block = held(world)
     if block is None:
-        raise ValueError("expected a block in the hand to put down, given an empty hand; lift one first")
+        raise ImpossibleError("expected a block in the hand to put down, given an empty hand; lift one first")
     return block
 
 
@@ -283,7 +287,7 @@ def plan(world: World, task: str) -> Iterator[Move]:
     """List the moves of a task, from wherever the tool is.
 
     Raises:
-        ValueError: if what the task needs is not there.
+        ImpossibleError: if what the task needs is not there.
     """
     yield from clear(world, holding=task in WITH_BLOCK)
     yield from PLANS[task](world)
