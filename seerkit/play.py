@@ -112,7 +112,7 @@ def record_episode(env: CalvinEnv, folder: Path, number: int, play: Play) -> Pla
     from seerkit.envs.calvin.protocol import TASKS
 
     rng = np.random.default_rng([play.seed, SPLITS.index(folder.name), number])
-    options = layout(TASKS[int(rng.integers(len(TASKS)))], rng)
+    options = layout(env.world, TASKS[int(rng.integers(len(TASKS)))], rng)
     observation, info = env.reset(seed=0, options=options)
     player, first = Player(rng, noise=play.noise), number * play.steps
     seen, begun, asked = deque([env.world.situation()], maxlen=LONGEST), 0, env.asked

@@ -1,6 +1,6 @@
 """How an operator would do each task: a list of moves, written when the task begins, from where things are then.
 
-The places of handles, button, switch and cupboard are those of scene D's table.
+The four tables differ in where along x their parts are; heights and depths are the same.
 """
 
 import math
@@ -10,26 +10,27 @@ from functools import partial
 import numpy as np
 
 from seerkit.envs.calvin.moves import REST_YAW, Move, pointing
+from seerkit.envs.calvin.scene import Scene
 from seerkit.envs.calvin.world import World
 
 Plan = Callable[[World], Iterator[Move]]
 TRAVEL = 0.57
 """Height of the tool at which nothing on the table is in its way, metres."""
-HANDLE = 0.04
-"""Where along x the handle of the sliding door is while the door is shut to the right, metres."""
-BAR = (0.285, 0.020, 0.527)
-"""The middle of the switch's bar while it is down, metres."""
+HANDLE = 0.14
+"""How far along x the sliding door's handle is from its link, metres."""
+BAR = (-0.015, 0.020, 0.527)
+"""The middle of the switch's bar while it is down; along x from its link, metres."""
 UPWARD = (0.0, 0.5, math.sqrt(0.75))
 """The direction in which the switch goes up."""
 LEAN = 0.9
 """Lean of the fingers at the switch, which is out of reach of an upright hand, radians."""
-CUPBOARD = {"left": (-0.24, 0.09, 0.461), "right": (0.07, 0.09, 0.461)}
-"""The middle of each half of the cupboard; the sliding door covers one of them, metres."""
 CUPBOARD_TILT = 0.5
 """Lean of the fingers with which the hand fits through the cupboard's sloping front, radians."""
-DRAWER = (0.18, -0.06, 0.361)
-"""Where a block lies in the shut drawer so that the hand can fetch it from the open one, metres."""
-ON_TABLE = 0.461
+IN_DRAWER = (0.0, -0.06, 0.361)
+"""Where a block lies in the shut drawer so that the hand can fetch it from the open one; along x from its link."""
+IN_CUPBOARD = (0.09, 0.461)
+"""Depth and height of a block in the cupboard, metres."""
+ON_TABLE = 0.46
 """Height of a block on the table, metres."""
 SIDE = 0.04
 """Height of a block and the shortest of its sides, metres."""
@@ -60,7 +61,7 @@ def clear(world: World, *, holding: bool) -> Iterator[Move]:
 def pull_drawer(world: World, *, opening: bool) -> Iterator[Move]:
     """Put the closed fingers between the drawer and its handle and take it along."""
     drawer = world.table.observe()[1]
-    gap, goal = np.array([0.18, -0.21 - drawer, 0.365]), 0.21 if opening else -0.012
+    gap, goal = np.array([link(world, "drawer")[0], -0.21 - drawer, 0.365]), 0.21 if opening else -0.012
     yield Move(gap + (0, 0, 0.135), near=0.02)
     yield Move(gap)
     yield Move(gap + (0, drawer - goal, 0), speed=0.5)
@@ -69,9 +70,10 @@ def pull_drawer(world: World, *, opening: bool) -> Iterator[Move]:
 
 def push_slider(world: World, *, left: bool) -> Iterator[Move]:
     """Go beside the handle of the sliding door with closed fingers and push it to the other side."""
-    side = 1 if left else -1
-    beside = np.array([HANDLE - world.table.observe()[0] + 0.075 * side, -0.01, 0.525])
-    goal = np.array([(-0.25 if left else 0.05) + 0.035 * side, -0.01, 0.525])
+    side, moved = (1 if left else -1), world.table.observe()[0]
+    handle = np.array([link(world, "slide")[0] + HANDLE, -0.01, 0.525])
+    beside = handle + (0.075 * side, 0, 0)
+    goal = handle + (moved - (0.29 if left else -0.01) + 0.035 * side, 0, 0)
     yield Move(np.array([beside[0], -0.10, TRAVEL]), near=0.02)
     yield Move(beside)
     yield Move(goal, speed=0.5)
@@ -80,7 +82,7 @@ def push_slider(world: World, *, left: bool) -> Iterator[Move]:
 
 def press_button(world: World) -> Iterator[Move]:
     """Press the button with closed fingers and let it come up again."""
-    x, y, _ = world.client.getLinkState(world.table.body, world.table.links["button_link"])[0]
+    x, y, _ = link(world, "button")
     yield Move(np.array([x, y, 0.53]), near=0.015)
     yield Move(np.array([x, y, 0.455]), speed=0.4)
     yield Move(np.array([x, y, 0.53]), near=0.02)
@@ -89,7 +91,7 @@ def press_button(world: World) -> Iterator[Move]:
 def push_switch(world: World, *, up: bool) -> Iterator[Move]:
     """Push the switch's bar with leaning, closed fingers: up from below, or down from above."""
     along, moved = np.array(UPWARD), world.table.observe()[3]
-    bar = np.array(BAR) + moved * along
+    bar = np.array(BAR) + (link(world, "switch")[0], 0, 0) + moved * along
     if up:
         yield Move(bar + (0, -0.09, 0.03), tilt=LEAN, near=0.015)
         yield Move(bar + (0, -0.07, -0.04), tilt=LEAN)
@@ -165,7 +167,8 @@ def drop_into_drawer(world: World) -> Iterator[Move]:
     block = min(near, key=lambda name: blocks[name].position[1])
     yield from grasp(world, block)
     (x, y, z), (*_, yaw) = world.robot.tool()
-    over = np.array([min(max(x, 0.05), 0.31), -0.27, z])
+    middle = link(world, "drawer")[0]
+    over = np.array([min(max(x, middle - 0.13), middle + 0.13), -0.27, z])
     yield Move(np.array([over[0], y, z]), yaw, speed=0.4)
     yield Move(over, yaw, speed=0.4)
     yield Move(over, yaw, opened=True, rest=8)
@@ -175,7 +178,7 @@ def drop_into_drawer(world: World) -> Iterator[Move]:
 def place_in_drawer(world: World) -> Iterator[Move]:
     """Carry the block in the hand over the open drawer, lower it and let go."""
     needed(world)
-    place = np.array(DRAWER) - (0, world.table.observe()[1], 0)
+    place = in_drawer(world)
     yield Move(place + (0, 0, 0.16), near=0.02)
     yield Move(place + (0, 0, 0.015))
     yield Move(place + (0, 0, 0.015), opened=True, rest=5)
@@ -251,8 +254,25 @@ def across(world: World, name: str, wanted: float) -> float:
     return yaw - period * round((yaw - wanted) / period)
 
 
+def link(world: World, part: str) -> np.ndarray:
+    """Give where a part of the table is now, ``(3,)`` metres."""
+    table = world.table
+    return np.array(world.client.getLinkState(table.body, table.links[f"{part}_link"])[4])
+
+
+def in_drawer(world: World) -> np.ndarray:
+    """Give a place in the drawer, as far out as it is now."""
+    return np.array(IN_DRAWER) + (link(world, "drawer")[0], -world.table.observe()[1], 0)
+
+
+def cupboard(scene: Scene) -> dict[str, np.ndarray]:
+    """Give the middle of each half of the cupboard; the sliding door covers one of them."""
+    middle = {half: scene.surfaces[f"slider_{half}"].mean(0)[0] for half in ("left", "right")}
+    return {half: np.array([x, *IN_CUPBOARD]) for half, x in middle.items()}
+
+
 def _free_spot(world: World, block: str) -> np.ndarray:
-    half = np.array(CUPBOARD["right" if world.table.observe()[0] > 0.14 else "left"]) + (0, 0, 0.01)
+    half = cupboard(world.scene)["right" if world.table.observe()[0] > 0.14 else "left"] + (0, 0, 0.01)
     others = [other.position for name, other in world.situation().blocks.items() if name != block]
     spots = [half + (aside, 0, 0) for aside in (0.0, -0.06, 0.06)]
     return max(spots, key=lambda spot: min(min(np.linalg.norm(spot - other), 0.1) for other in others))

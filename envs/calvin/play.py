@@ -1,24 +1,25 @@
 """Undirected play: whatever can be done next, one thing after another, with wandering in between."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from seerkit.envs.bursts import Bursts
 from seerkit.envs.calvin.env import CalvinEnv
 from seerkit.envs.calvin.experts import Follower
-from seerkit.envs.calvin.layouts import REGION, SHOVE
+from seerkit.envs.calvin.layouts import free
 from seerkit.envs.calvin.moves import REST_YAW, Move
-from seerkit.envs.calvin.plans import CUPBOARD, ImpossibleError, clear, held, on_table, plan
+from seerkit.envs.calvin.plans import ImpossibleError, clear, cupboard, held, in_drawer, on_table, plan
 from seerkit.envs.calvin.world import World
 
 WANDER = 0.3
 """Share of the choices that are to go somewhere at random."""
 SPACE = ((-0.20, -0.35, 0.50), (0.28, -0.12, 0.66))
 """Two opposite corners of where the hand wanders, metres."""
-REACH = ((-0.05, -0.17), (0.35, -0.04))
-"""Two opposite corners of where the hand can take a block off the table, metres."""
+DEPTH = (-0.17, -0.04)
+"""Between which y the hand can take a block off the table, metres."""
+SIDES = (("left", -1), ("right", 1))
 DOOR_ENDS, DRAWER_ENDS = (0.05, 0.23), (0.08, 0.15)
 """Below the first a door counts as shut (the sliding door: to the right), beyond the second as open, metres."""
 
@@ -110,28 +111,23 @@ def _with_block(world: World, name: str) -> Iterator[str]:
     door, drawer = world.table.observe()[:2]
     blocks = world.situation().blocks
     at, color = blocks[name].position, name.removeprefix("block_")
-    covered = any(other != name and np.hypot(*(blocks[other].position - at)[:2]) < 0.03 for other in blocks)
-    if on_table(world, name) and _inside(at, REACH) and not covered:
-        yield from (f"lift_{color}_block_table", f"rotate_{color}_block_left", f"rotate_{color}_block_right")
-        others = [blocks[other].position - at for other in blocks if other != name]
-        for side, sign in (("left", -1), ("right", 1)):
-            free = all(abs(way[1]) > 0.09 or not 0 < way[0] * sign < SHOVE + 0.09 for way in others)
-            if free and -0.02 <= at[0] + sign * SHOVE <= REGION[1][0] + 0.03:
-                yield f"push_{color}_block_{side}"
-        if drawer > DRAWER_ENDS[1]:
-            yield "push_into_drawer"
-    elif on_table(world, name) and covered:
+    others = [blocks[other].position - at for other in blocks if other != name]
+    if on_table(world, name) and any(math.hypot(*way[:2]) < 0.03 for way in others):
         yield "unstack_block"
+    elif on_table(world, name) and _within(world, at):
+        yield from (f"lift_{color}_block_table", f"rotate_{color}_block_left", f"rotate_{color}_block_right")
+        yield from (f"push_{color}_block_{word}" for word, side in SIDES if free(world.scene, at, side, others))
+        yield from _true((drawer > DRAWER_ENDS[1], "push_into_drawer"))
     half = "left" if door < DOOR_ENDS[0] else "right" if door > DOOR_ENDS[1] else ""
-    if half and abs(at[0] - CUPBOARD[half][0]) < 0.07 and 0.04 < at[1] < 0.14 and at[2] < 0.48:
+    if half and np.abs(at - cupboard(world.scene)[half])[[0, 2]].max() < 0.07 and 0.04 < at[1] < 0.14:
         yield f"lift_{color}_block_slider"
-    if drawer > DRAWER_ENDS[1] and 0.30 < at[2] < 0.40 and -0.40 < at[1] < -0.23 and 0.04 < at[0] < 0.32:
+    if drawer > DRAWER_ENDS[1] and (np.abs(at - in_drawer(world)) < (0.14, 0.085, 0.04)).all():
         yield f"lift_{color}_block_drawer"
 
 
-def _inside(point: np.ndarray, region: Any) -> bool:  # noqa: ANN401
-    low, high = np.array(region)
-    return bool((low <= point[:2]).all() and (point[:2] <= high).all())
+def _within(world: World, at: np.ndarray) -> bool:
+    low, high = world.scene.surfaces["table"][:, 0]
+    return bool(low - 0.05 <= at[0] <= high and DEPTH[0] <= at[1] <= DEPTH[1])
 
 
 def _true(*pairs: tuple[bool, str]) -> list[str]:
