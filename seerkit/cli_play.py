@@ -12,7 +12,7 @@ from rich.progress import Progress
 console = Console()
 
 
-def play(
+def play(  # noqa: PLR0913 - options of a command, each with its own name on the command line
     env: Annotated[str, typer.Argument(help="calvin_d: scene D of CALVIN")],
     out: Annotated[Path, typer.Option(help="where training/ and validation/ will be; must not exist")],
     episodes: Annotated[int, typer.Option(min=1, help="episodes to learn from")] = 8,

@@ -12,8 +12,8 @@ from seerkit.envs.calvin.scene import Scene
 from seerkit.envs.calvin.world import World
 
 EDGE, DEPTH = 0.02, (-0.15, -0.06)
-"""Blocks are put on the table this far within the scene's own surface along x, and between these y, metres: within reach,
-and clear of handle and switch."""
+"""Blocks are put on the table this far within the scene's own surface along x, and between these y: within reach, and
+clear of handle and switch, metres."""
 APART = 0.095
 """Smallest distance between the middles of two blocks on the table: a hand with open fingers fits, metres."""
 SHOVE = 0.15

@@ -77,6 +77,11 @@ def pointing(yaw: float, tilt: float) -> np.ndarray:
     return np.array([math.sin(tilt) * math.cos(yaw), math.sin(tilt) * math.sin(yaw), -math.cos(tilt)])
 
 
+def shifted(point: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
+    """Give a point ``(3,)`` moved along the world's axes, metres."""
+    return point + np.array([x, y, z])
+
+
 def wrapped(angles: np.ndarray) -> np.ndarray:
     """Give angles between -pi and pi, radians."""
     return (angles + math.pi) % (2 * math.pi) - math.pi

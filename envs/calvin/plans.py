@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from seerkit.envs.calvin.moves import REST_YAW, Move, pointing
+from seerkit.envs.calvin.moves import REST_YAW, Move, pointing, shifted
 from seerkit.envs.calvin.scene import Scene
 from seerkit.envs.calvin.world import World
 
@@ -62,22 +62,22 @@ def pull_drawer(world: World, *, opening: bool) -> Iterator[Move]:
     """Put the closed fingers between the drawer and its handle and take it along."""
     drawer = world.table.observe()[1]
     gap, goal = np.array([link(world, "drawer")[0], -0.21 - drawer, 0.365]), 0.21 if opening else -0.012
-    yield Move(gap + (0, 0, 0.135), near=0.02)
+    yield Move(shifted(gap, 0, 0, 0.135), near=0.02)
     yield Move(gap)
-    yield Move(gap + (0, drawer - goal, 0), speed=0.5)
-    yield Move(gap + (0, drawer - goal, 0.135), near=0.03)
+    yield Move(shifted(gap, 0, drawer - goal, 0), speed=0.5)
+    yield Move(shifted(gap, 0, drawer - goal, 0.135), near=0.03)
 
 
 def push_slider(world: World, *, left: bool) -> Iterator[Move]:
     """Go beside the handle of the sliding door with closed fingers and push it to the other side."""
     side, moved = (1 if left else -1), world.table.observe()[0]
     handle = np.array([link(world, "slide")[0] + HANDLE, -0.01, 0.525])
-    beside = handle + (0.075 * side, 0, 0)
-    goal = handle + (moved - (0.29 if left else -0.01) + 0.035 * side, 0, 0)
+    beside = shifted(handle, 0.075 * side, 0, 0)
+    goal = shifted(handle, moved - (0.29 if left else -0.01) + 0.035 * side, 0, 0)
     yield Move(np.array([beside[0], -0.10, TRAVEL]), near=0.02)
     yield Move(beside)
     yield Move(goal, speed=0.5)
-    yield Move(goal + (0.04 * side, -0.09, 0.045), near=0.03)
+    yield Move(shifted(goal, 0.04 * side, -0.09, 0.045), near=0.03)
 
 
 def press_button(world: World) -> Iterator[Move]:
@@ -91,18 +91,18 @@ def press_button(world: World) -> Iterator[Move]:
 def push_switch(world: World, *, up: bool) -> Iterator[Move]:
     """Push the switch's bar with leaning, closed fingers: up from below, or down from above."""
     along, moved = np.array(UPWARD), world.table.observe()[3]
-    bar = np.array(BAR) + (link(world, "switch")[0], 0, 0) + moved * along
+    bar = shifted(moved * along + BAR, link(world, "switch")[0], 0, 0)
     if up:
-        yield Move(bar + (0, -0.09, 0.03), tilt=LEAN, near=0.015)
-        yield Move(bar + (0, -0.07, -0.04), tilt=LEAN)
-        yield Move(bar + (0, 0, -0.035), tilt=LEAN, speed=0.4)
-        yield Move(bar + 0.085 * along + (0, 0, -0.03), tilt=LEAN, speed=0.4)
-        yield Move(bar + (0, -0.10, 0.0), tilt=LEAN, near=0.03)
+        yield Move(shifted(bar, 0, -0.09, 0.03), tilt=LEAN, near=0.015)
+        yield Move(shifted(bar, 0, -0.07, -0.04), tilt=LEAN)
+        yield Move(shifted(bar, 0, 0, -0.035), tilt=LEAN, speed=0.4)
+        yield Move(shifted(bar + 0.085 * along, 0, 0, -0.03), tilt=LEAN, speed=0.4)
+        yield Move(shifted(bar, 0, -0.10, 0.0), tilt=LEAN, near=0.03)
     else:
-        yield Move(bar + (0, -0.05, 0.08), tilt=LEAN, near=0.02)
-        yield Move(bar + (0, 0, 0.045), tilt=LEAN)
-        yield Move(bar - (moved + 0.01) * along + (0, 0, 0.03), tilt=LEAN, speed=0.4)
-        yield Move(bar + (0, -0.10, 0.07), tilt=LEAN, near=0.03)
+        yield Move(shifted(bar, 0, -0.05, 0.08), tilt=LEAN, near=0.02)
+        yield Move(shifted(bar, 0, 0, 0.045), tilt=LEAN)
+        yield Move(shifted(bar - (moved + 0.01) * along, 0, 0, 0.03), tilt=LEAN, speed=0.4)
+        yield Move(shifted(bar, 0, -0.10, 0.07), tilt=LEAN, near=0.03)
 
 
 def grasp(world: World, block: str, *, yaw: float | None = None, tilt: float = 0.0) -> Iterator[Move]:
@@ -137,14 +137,14 @@ def push(world: World, *, block: str, side: int) -> Iterator[Move]:
     start = world.situation().blocks[block].position
     yaw = across(world, block, REST_YAW)
     aslant = abs(math.sin(yaw)) < 0.95
-    yield Move(start + (0, 0, 0.09), yaw, opened=True, near=0.015)
+    yield Move(shifted(start, 0, 0, 0.09), yaw, opened=True, near=0.015)
     yield Move(start, yaw, opened=True, near=0.006)
     if aslant:
         yield Move(start, yaw, rest=7)
-    goal = start + (side * (0.125 if aslant else 0.14), 0, 0)
+    goal = shifted(start, side * (0.125 if aslant else 0.14), 0, 0)
     yield Move(goal, yaw, opened=not aslant, speed=0.4)
     yield Move(goal, yaw, opened=True, rest=5)
-    yield Move(goal + (0, 0, 0.09), yaw, opened=True, near=0.03)
+    yield Move(shifted(goal, 0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
 def rotate(world: World, *, block: str, degrees: float) -> Iterator[Move]:
@@ -155,7 +155,7 @@ def rotate(world: World, *, block: str, degrees: float) -> Iterator[Move]:
     place = np.array(world.robot.tool()[0])
     yield Move(place, yaw + turn)
     yield Move(place, yaw + turn, opened=True, rest=5)
-    yield Move(place + (0, 0, 0.09), yaw + turn, opened=True, near=0.03)
+    yield Move(shifted(place, 0, 0, 0.09), yaw + turn, opened=True, near=0.03)
 
 
 def drop_into_drawer(world: World) -> Iterator[Move]:
@@ -172,17 +172,17 @@ def drop_into_drawer(world: World) -> Iterator[Move]:
     yield Move(np.array([over[0], y, z]), yaw, speed=0.4)
     yield Move(over, yaw, speed=0.4)
     yield Move(over, yaw, opened=True, rest=8)
-    yield Move(over + (0, 0, 0.09), yaw, opened=True, near=0.03)
+    yield Move(shifted(over, 0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
 def place_in_drawer(world: World) -> Iterator[Move]:
     """Carry the block in the hand over the open drawer, lower it and let go."""
     needed(world)
     place = in_drawer(world)
-    yield Move(place + (0, 0, 0.16), near=0.02)
-    yield Move(place + (0, 0, 0.015))
-    yield Move(place + (0, 0, 0.015), opened=True, rest=5)
-    yield Move(place + (0, 0, 0.16), opened=True, near=0.03)
+    yield Move(shifted(place, 0, 0, 0.16), near=0.02)
+    yield Move(shifted(place, 0, 0, 0.015))
+    yield Move(shifted(place, 0, 0, 0.015), opened=True, rest=5)
+    yield Move(shifted(place, 0, 0, 0.16), opened=True, near=0.03)
 
 
 def place_in_slider(world: World) -> Iterator[Move]:
@@ -205,11 +205,13 @@ def stack(world: World) -> Iterator[Move]:
     if not below:
         raise ImpossibleError("expected another block on the table to stack on, given none")
     yaw = across(world, below[0], REST_YAW)
-    above = blocks[below[0]].position + (0, 0, SIDE + 0.004) + (world.robot.tool()[0] - blocks[block].position) * (0, 0, 1)
-    yield Move(above + (0, 0, 0.09), yaw, near=0.015)
+    above = (
+        blocks[below[0]].position + (0, 0, SIDE + 0.004) + (world.robot.tool()[0] - blocks[block].position) * (0, 0, 1)
+    )
+    yield Move(shifted(above, 0, 0, 0.09), yaw, near=0.015)
     yield Move(above, yaw, speed=0.4, near=0.005, rest=2)
     yield Move(above, yaw, opened=True, rest=6)
-    yield Move(above + (0, 0, 0.09), yaw, opened=True, near=0.03)
+    yield Move(shifted(above, 0, 0, 0.09), yaw, opened=True, near=0.03)
 
 
 def held(world: World) -> str | None:
@@ -262,7 +264,7 @@ def link(world: World, part: str) -> np.ndarray:
 
 def in_drawer(world: World) -> np.ndarray:
     """Give a place in the drawer, as far out as it is now."""
-    return np.array(IN_DRAWER) + (link(world, "drawer")[0], -world.table.observe()[1], 0)
+    return shifted(np.array(IN_DRAWER), link(world, "drawer")[0], -world.table.observe()[1], 0)
 
 
 def cupboard(scene: Scene) -> dict[str, np.ndarray]:
@@ -274,7 +276,7 @@ def cupboard(scene: Scene) -> dict[str, np.ndarray]:
 def _free_spot(world: World, block: str) -> np.ndarray:
     half = cupboard(world.scene)["right" if world.table.observe()[0] > 0.14 else "left"] + (0, 0, 0.01)
     others = [other.position for name, other in world.situation().blocks.items() if name != block]
-    spots = [half + (aside, 0, 0) for aside in (0.0, -0.06, 0.06)]
+    spots = [shifted(half, aside, 0, 0) for aside in (0.0, -0.06, 0.06)]
     return max(spots, key=lambda spot: min(min(np.linalg.norm(spot - other), 0.1) for other in others))
 
 

@@ -1,4 +1,4 @@
-"""Write CALVIN's official layout: one ``.npz`` file per step, tables of episodes, scenes and sentences (Mees et al., 2022)."""
+"""Write CALVIN's official layout: one ``.npz`` file per step, and tables beside them (Mees et al., 2022)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,13 @@ def relative_action(action: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def write_step(
-    folder: Path, number: int, images: dict[str, np.ndarray], robot_obs: np.ndarray, scene_obs: np.ndarray, *, after: np.ndarray
+    folder: Path,
+    number: int,
+    images: dict[str, np.ndarray],
+    robot_obs: np.ndarray,
+    scene_obs: np.ndarray,
+    *,
+    after: np.ndarray,
 ) -> np.ndarray:
     """Write one frame and return its absolute action.
 
@@ -104,7 +110,12 @@ def write_step(
 
 
 def write_tables(
-    folder: Path, *, bounds: Sequence[tuple[int, int]], scene: str, sentences: Sequence[Sentence], vectors: Sequence[Vectors]
+    folder: Path,
+    *,
+    bounds: Sequence[tuple[int, int]],
+    scene: str,
+    sentences: Sequence[Sentence],
+    vectors: Sequence[Vectors],
 ) -> None:
     """Write everything beside the frames of a split.
 

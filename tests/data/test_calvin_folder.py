@@ -1,5 +1,6 @@
 """Play recorded in CALVIN's official layout: what is written, and that our reader reads it back exactly."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_every_file_and_key_of_the_layout(recorded: Path) -> None:
 def test_an_action_is_the_next_frame(recorded: Path) -> None:
     files = sorted((recorded / "training").glob("episode_*.npz"))[:STEPS]
     frames = [dict(np.load(file)) for file in files]
-    for now, following in zip(frames[:-1], frames[1:], strict=True):
+    for now, following in itertools.pairwise(frames):
         np.testing.assert_array_equal(now["actions"][:6], following["robot_obs"][:6])
         assert now["actions"][6] == following["robot_obs"][14]
         assert np.abs(now["rel_actions"][:6]).max() <= 1
@@ -78,6 +79,8 @@ def test_our_reader_reads_it_back(recorded: Path) -> None:
 
     source = open_source(recorded, split="training")
     files = sorted((recorded / "training").glob("episode_*.npz"))
+    assert source.state is not None
+    assert source.action is not None
     assert len(source) == len(files)
     assert [episode.task for episode in source.episodes] == ["calvin_scene_D"] * 2
     for row in (0, STEPS - 1, STEPS, len(files) - 1):
@@ -104,9 +107,7 @@ def test_sentences_span_what_the_oracle_saw(recorded: Path) -> None:
         spans = notes["info"]["indx"]
         found += len(spans)
         assert notes["language"]["emb"].shape == (len(spans), 1, 384)
-        for (first, last), text, task in zip(
-            spans, notes["language"]["ann"], notes["language"]["task"], strict=True
-        ):
+        for (first, last), text, task in zip(spans, notes["language"]["ann"], notes["language"]["task"], strict=True):
             assert text == sentences[task]
             assert 1 <= last - first <= 63
             assert first // STEPS == last // STEPS
