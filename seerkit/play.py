@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LONGEST = 64
 """Frames a sentence may span, as in the official annotations."""
 SPLITS = ("training", "validation")
+RENDERERS = ("auto", "egl", "tiny")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class Play:
     def __post_init__(self) -> None:
         if min(self.episodes, self.validation) < 1 or self.steps < 2 or self.noise < 0 or self.seed < 0:
             raise ValueError(f"expected episodes and validation >= 1, steps >= 2, noise and seed >= 0, got {self}")
+        if self.renderer not in RENDERERS:
+            raise ValueError(f"expected a renderer of {RENDERERS}, got {self.renderer!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,9 @@ def record_play(
 
     Raises:
         FileExistsError: ``out`` exists.
+        ValueError: ``play.env`` is none of CALVIN's scenes.
     """
+    scene = _scene(play.env)
     workers = workers or len(os.sched_getaffinity(0))
     counts = dict(zip(SPLITS, (play.episodes, play.validation), strict=True))
     with fresh_folder(out) as draft:
@@ -98,7 +103,7 @@ def record_play(
             write_tables(
                 draft / split,
                 bounds=[(number * play.steps, (number + 1) * play.steps - 1) for number in range(len(some))],
-                scene=f"calvin_scene_{_scene(play.env)}",
+                scene=f"calvin_scene_{scene}",
                 sentences=[sentence for one in some for sentence in one.sentences],
                 vectors=[one.vectors for one in some],
             )
@@ -166,6 +171,9 @@ def _do(job: tuple[Play, Path, int]) -> Played:
 
 
 def _scene(name: str) -> str:
-    from seerkit.envs import env_id
+    """Give the letter of a scene."""
+    from seerkit.envs import CALVIN, env_id
 
+    if env_id(name) not in CALVIN.values():
+        raise ValueError(f"expected one of {[*CALVIN]}, the tables that can be played with, given {name!r}")
     return env_id(name).split("-")[1]

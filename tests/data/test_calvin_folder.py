@@ -114,10 +114,17 @@ def test_sentences_span_what_the_oracle_saw(recorded: Path) -> None:
     assert found
 
 
-def test_numbers_out_of_range_are_refused() -> None:
-    from seerkit.play import Play
+def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    from seerkit.play import Play, record_play
 
     with pytest.raises(ValueError, match="steps >= 2"):
         Play(steps=1)
     with pytest.raises(ValueError, match="noise and seed"):
         Play(noise=-0.1)
+    with pytest.raises(ValueError, match="renderer"):
+        Play(renderer="none")
+    with pytest.raises(ValueError, match="calvin_a"):
+        record_play(Play(env="Reach"), tmp_path / "play")
+    with pytest.raises(FileExistsError, match="exists already"):
+        record_play(Play(), tmp_path)
+    assert not list(tmp_path.iterdir())
