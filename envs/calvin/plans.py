@@ -101,7 +101,7 @@ def push_switch(world: World, *, up: bool) -> Iterator[Move]:
     else:
         yield Move(shifted(bar, 0, -0.05, 0.08), tilt=LEAN, near=0.02)
         yield Move(shifted(bar, 0, 0, 0.045), tilt=LEAN)
-        yield Move(shifted(bar - (moved + 0.01) * along, 0, 0, 0.03), tilt=LEAN, speed=0.4)
+        yield Move(shifted(bar - (moved + 0.02) * along, 0, 0, 0.02), tilt=LEAN, speed=0.4)
         yield Move(shifted(bar, 0, -0.10, 0.07), tilt=LEAN, near=0.03)
 
 
