@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from seerkit import cli_ablate, cli_eval, cli_features, cli_hub, cli_viz
+from seerkit import cli_ablate, cli_eval, cli_features, cli_hub, cli_play, cli_viz
 from seerkit.cli_assets import assets
 from seerkit.cli_convert import convert
 from seerkit.cli_data import data
@@ -107,6 +107,7 @@ def collect(  # noqa: PLR0913 - options of a command, each with its own name on 
     console.print(f"recorded {store!r}")
 
 
+play = app.command()(cli_play.play)
 ablate = app.command()(cli_ablate.ablate)
 
 

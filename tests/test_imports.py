@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys", "assets"},
     "collect": {"data", "envs"},
+    "play": {"data", "envs"},
     "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
 }
 GLUE = {"", "__main__", "cli", "demo"}  # joins the units for the command line and may import any of them
@@ -91,6 +92,7 @@ ONLY_IN = {
         "cli_eval",
         "cli_features",
         "cli_hub",
+        "cli_play",
         "cli_viz",
     },
     "h5py": {"data"},
@@ -123,6 +125,7 @@ LIGHT = {  # import torch, if at all, inside functions
     "cli_eval",
     "cli_hub",
     "cli_init",
+    "cli_play",
     "cli_viz",
     "show",
     "describe",

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 
 from seerkit.assets import require
+from seerkit.envs.calvin.experts import Expert
 from seerkit.envs.calvin.oracle import read_oracle
 from seerkit.envs.calvin.painter import NEAR, SIZES
 from seerkit.envs.calvin.protocol import EPISODE_STEPS, after, conditions, initial_state
@@ -48,6 +49,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         axes: along which an arm action moves.
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
+        asked: how many tasks have been asked for since the environment was made.
         oracle: tells which tasks were done, and holds the sentences.
         world: the simulated table.
     """
@@ -79,6 +81,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.observation_space = observation_space(SIZES, tuple(SIZES) if self._renderer else ())
         self._tasks: tuple[str, ...] = ()
         self._frames: dict[str, np.ndarray] = {}
+        self.asked = 0
 
     @property
     def renderer(self) -> str:
@@ -157,6 +160,10 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Name every task of the benchmark that has been done since the present one was asked for."""
         return self.oracle.done(self._start, self.world.situation())
 
+    def expert(self, rng: np.random.Generator, *, noise: float = 0.0) -> Expert:
+        """Make a scripted expert that does whatever is asked for; see :class:`seerkit.envs.calvin.experts.Expert`."""
+        return Expert(rng, noise=noise)
+
     def render(self) -> np.ndarray | None:
         """Give the standing camera's picture as ``(200, 200, 3)`` uint8, or ``None`` without a render mode."""
         if self.render_mode is None or self._renderer is None:
@@ -181,6 +188,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def _begin_task(self) -> None:
         self._start, self._steps = self.world.situation(), 0
+        self.asked += 1
 
     def _observe(self, *, draw: bool = False) -> dict[str, Any]:
         robot = self.world.robot.observe()

@@ -81,6 +81,11 @@ class Robot:
         for joint in FINGERS:  # it opens with a hundredth of the force it closes with
             self._drive(joint, FINGER_OPEN if opening else 0.0, FORCE / 100 if opening else FORCE, FINGER_SPEED)
 
+    @property
+    def commanded(self) -> tuple[np.ndarray, np.ndarray]:
+        """The target that the actions have moved so far: position (m) and extrinsic ``xyz`` Euler angles (rad)."""
+        return self._target.copy(), self._target_angles.copy()
+
     def tool(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Measure the tool: position (m) and extrinsic ``xyz`` Euler angles (rad)."""
         position, turn = self._client.getLinkState(self.body, self._tool)[:2]

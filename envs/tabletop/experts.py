@@ -5,14 +5,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from seerkit.envs.bursts import Bursts
 from seerkit.envs.contract import ACTION_DIM, GRIPPER_CLOSED, GRIPPER_OPEN, MAX_ROTATION, MAX_TRANSLATION
 from seerkit.envs.pose import Pose
 from seerkit.envs.tabletop.plans import Plan, Wish
 
 GAIN = 0.4
 """Share of the remaining way that one step commands: below 0.5 the lagging arm does not overshoot."""
-BURST_CHANCE = 0.06
-BURST_STEPS = (2, 6)
 
 
 class Expert:
@@ -33,13 +32,8 @@ class Expert:
     """
 
     def __init__(self, plan: Plan, rng: np.random.Generator, noise: float = 0.0) -> None:
-        if not noise >= 0:
-            raise ValueError(f"expected noise to be at least 0, given {noise}")
         self._plan = plan
-        self._rng = rng
-        self._noise = noise
-        self._burst = np.zeros(ACTION_DIM)
-        self._left = 0
+        self._bursts = Bursts(rng, noise)
         self.label = np.zeros(ACTION_DIM, np.float32)
         self.disturbed = False
 
@@ -47,19 +41,9 @@ class Expert:
         """Give the next action ``(7,)`` float32 for a tabletop env (wrapped or not)."""
         task = env.unwrapped.task  # type: ignore[attr-defined] - any wrapper of a TabletopEnv
         self.label = towards(task.world.tool, self._plan(task))
-        self.disturbed = self._stumble()
-        return np.clip(self.label + self._burst, -1, 1).astype(np.float32) if self.disturbed else self.label
-
-    def _stumble(self) -> bool:
-        if self._noise == 0:
-            return False
-        if self._left == 0 and self._rng.random() < BURST_CHANCE:
-            self._left = int(self._rng.integers(*BURST_STEPS))
-            self._burst = np.zeros(ACTION_DIM)
-            self._burst[:6] = self._rng.uniform(-self._noise, self._noise, 6) * (1, 1, 1, 0.5, 0.5, 0.5)
-        disturbed = self._left > 0
-        self._left = max(self._left - 1, 0)
-        return disturbed
+        burst = self._bursts.draw()
+        self.disturbed = burst is not None
+        return self.label if burst is None else np.clip(self.label + burst, -1, 1).astype(np.float32)
 
 
 def towards(tool: Pose, wish: Wish) -> np.ndarray:
