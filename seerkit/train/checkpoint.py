@@ -13,13 +13,12 @@ from typing import Any
 
 from torch import Tensor, distributed
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from seerkit.data.files import fresh_folder
+from seerkit.train.index import IndexReader
 from seerkit.train.parallel import World
 from seerkit.train.state import Spare, check_same_run, place_for, tensors
 from seerkit.train.trainer import Trainer, TrainingError
@@ -136,7 +135,9 @@ class Checkpoints:
             raise TrainingError(f"nothing to resume: {self.folder / LAST} does not exist")
         summary = _read_summary(path)
         check_same_run(trainer, summary, frozen=self.spare.frozen)
-        _read(path / STATE, place_for(trainer, _shapes(path / STATE)))
+        reader = _open(path / STATE)
+        shapes = {name: tuple(entry.size) for name, entry in reader.tensors.items()}
+        _read(reader, path / STATE, place_for(trainer, shapes))
         trainer.done = summary["update"]
         return summary
 
@@ -186,18 +187,16 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a saved state."""
+def _open(folder: Path) -> IndexReader:
     try:
-        described = FileSystemReader(folder).read_metadata().state_dict_metadata
+        return IndexReader(folder)
     except Exception as error:  # whatever a damaged pickle makes of itself
         raise TrainingError(f"{folder / '.metadata'} cannot be read: {error!r:.200}") from error
-    return {name: tuple(entry.size) for name, entry in described.items() if isinstance(entry, TensorStorageMetadata)}
 
 
-def _read(folder: Path, into: dict[str, Tensor]) -> None:
+def _read(reader: IndexReader, folder: Path, into: dict[str, Tensor]) -> None:
     try:
-        load(into, checkpoint_id=folder, no_dist=True)
+        load(into, storage_reader=reader, no_dist=True)
     except (CheckpointException, RuntimeError, OSError, EOFError, ValueError) as error:
         sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.distcp"))}
         raise TrainingError(f"{folder} cannot be read (bytes: {sizes}): {_first_line(error)}") from error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from seerkit.data.store import Store, StoreError
 from seerkit.train.checkpoint import STATE
@@ -149,6 +153,32 @@ def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
     (checkpoint / "training_state.pt").touch()
     with pytest.raises(TrainingError, match="written by an earlier version"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+
+
+@pytest.mark.parametrize("way", ["index", "object"])
+def test_resuming_runs_nothing_that_a_checkpoint_brings_along(store: Store, tmp_path: Path, way: str) -> None:
+    run, trace = tmp_path / "run", tmp_path / "trace"
+    toy.run(store, run, toy.ToyPolicy())
+    index = run / "checkpoints" / "last" / STATE / ".metadata"
+    trap = _Trap(trace)
+    if way == "index":
+        index.write_bytes(pickle.dumps(trap))
+    else:  # torch unpickles what the index calls an object, even in the place of a tensor
+        found = pickle.loads(index.read_bytes())
+        name = next(iter(found.state_dict_metadata))
+        found.state_dict_metadata[name] = BytesStorageMetadata()
+        index.write_bytes(pickle.dumps(found))
+    with pytest.raises(TrainingError, match=r"\.metadata cannot be read.*(could do anything|tensors alone)"):
+        toy.run(store, run, toy.ToyPolicy(), resume=True)
+    assert not trace.exists()
+
+
+class _Trap:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
 
 
 def test_data_the_policy_cannot_use_is_named(store: Store, tmp_path: Path) -> None:
