@@ -120,9 +120,9 @@ class Checkpoints:
             pending.result()
 
     def last(self) -> Path | None:
-        """Return the newest checkpoint, ``None`` if there is none."""
+        """Return the newest checkpoint, also where a copy of the folder lost its links; ``None`` if there is none."""
         link = self.folder / LAST
-        return link.resolve() if link.exists() else None
+        return link.resolve() if link.exists() else next(iter(self._present()[-1:]), None)
 
     def load(self, trainer: Trainer) -> dict[str, Any]:
         """Put the newest checkpoint's state into ``trainer`` and return its summary.
@@ -162,11 +162,15 @@ class Checkpoints:
         self._drop()
 
     def _drop(self) -> None:
-        present = sorted(entry for entry in self.folder.iterdir() if entry.is_dir() and entry.name.isdigit())
         linked = {(self.folder / name).resolve() for name in (LAST, BEST)}
-        for path in present[: -self.keep]:
-            if path.resolve() not in linked:
-                shutil.rmtree(path)
+        for path in self._present()[: -self.keep]:
+            if path.resolve() not in linked:  # a kill leaves it whole, or hidden
+                shutil.rmtree(path.rename(path.with_name(f".{path.name}.old")))
+
+    def _present(self) -> list[Path]:
+        """List the checkpoints, oldest first."""
+        found = (entry for entry in self.folder.iterdir() if entry.is_dir() and entry.name.isdigit())
+        return sorted(found, key=lambda path: int(path.name))
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from seerkit.data.store import Store, StoreError
-from seerkit.train.checkpoint import STATE
+from seerkit.train.checkpoint import STATE, Checkpoints
 from seerkit.train.logging import METRICS, read_metrics
+from seerkit.train.parallel import World
+from seerkit.train.state import Spare
 from seerkit.train.trainer import TrainingError
 from tests.train import toy
 
@@ -108,6 +110,38 @@ def test_a_loss_that_is_not_finite_stops_the_run_without_a_checkpoint(store: Sto
     with pytest.raises(TrainingError, match=r"update 4: expected finite numbers, got .*loss_arm.*nan"):
         toy.run(store, tmp_path, policy)
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_weights_that_a_gradient_spoils_are_not_saved(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+
+    def poison() -> None:  # the loss of update 4 is finite, its gradient is not; it is saved and not logged
+        policy.arm.weight.register_hook(lambda gradient: gradient * float("inf"))
+
+    policy.at_loss = {4: poison}
+    with pytest.raises(TrainingError, match=r"update 4: expected finite numbers, got .*grad_norm"):
+        toy.run(store, tmp_path, policy, log_every=3)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_run_whose_links_were_lost_is_not_begun_anew(store: Store, tmp_path: Path) -> None:
+    toy.run(store, tmp_path, toy.ToyPolicy())
+    (tmp_path / "checkpoints" / "last").unlink()
+    with pytest.raises(TrainingError, match="000012 exists already; resume"):
+        toy.run(store, tmp_path, toy.ToyPolicy())
+    assert toy.run(store, tmp_path, toy.ToyPolicy(), resume=True).updates == 12
+    assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == ["000008", "000012"]
+
+
+def test_the_oldest_checkpoint_goes_and_not_the_one_first_in_the_alphabet(tmp_path: Path) -> None:
+    present = [tmp_path / "checkpoints" / name for name in ("999999", "1000000", "1000001")]
+    for path in present:
+        path.mkdir(parents=True)
+    spare = Spare(toy.ToyPolicy(), kept=True)
+    with Checkpoints(tmp_path, keep=2, spare=spare, world=World(torch.device("cpu"))) as checkpoints:
+        assert checkpoints.last() == present[-1]
+        checkpoints._drop()
+    assert [path.exists() for path in present] == [False, True, True]
 
 
 def test_an_exception_inside_a_save_leaves_no_half_checkpoint(store: Store, tmp_path: Path) -> None:
