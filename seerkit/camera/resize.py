@@ -41,7 +41,7 @@ def _by_pillow(images: Tensor, size: int) -> Tensor:
     wide, high = (int(size * side / short) for side in (width, height))
     left, top = round((wide - size) / 2), round((high - size) / 2)
     resized = torch.empty(*images.shape[:-2], size, size, dtype=torch.uint8)
-    frames = images.reshape(-1, *images.shape[-3:]).numpy()
+    frames = images.contiguous().view(-1, *images.shape[-3:]).numpy()
     for frame, place in zip(frames, resized.view(-1, *resized.shape[-3:]).numpy(), strict=True):
         channels = [Image.frombuffer("L", (width, height), channel, "raw", "L", 0, 1) for channel in frame]
         picture = Image.merge("RGB", channels)
