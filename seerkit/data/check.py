@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seerkit import keys
 from seerkit.data.convert import Progress
 from seerkit.data.jpeg import JpegRows
+from seerkit.data.rows import take
 from seerkit.data.source import Source
 from seerkit.data.store import SEGMENTS, TABLE, Store, array_file, read_meta
-from seerkit.data.writer import check_arrays
+from seerkit.data.writer import BLOCK, check_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,34 +45,40 @@ def check(source: Source, *, progress: Progress | None = None) -> Iterator[Findi
     """
     if isinstance(source, Store):
         yield from _tables(source)
-    for index, episode in enumerate(source.episodes):
-        try:
-            arrays = source.episode(index)
-            check_arrays(source.conventions, arrays, episode.length)
-        except (RuntimeError, OSError, ValueError) as error:
-            yield Finding(index, "", str(error))
-        else:
-            if isinstance(source, Store) and episode.checksums:
-                yield from _sums(source, index, arrays)
+    for index in range(len(source.episodes)):
+        yield from _episode(source, index)
         if progress is not None:
             progress(index + 1, len(source.episodes))
 
 
-def _sums(store: Store, index: int, arrays: dict[tuple[str, ...], torch.Tensor]) -> Iterator[Finding]:
-    episode = store.episodes[index]
-    begins = np.fromfile(array_file(store.path, (keys.IS_INIT,)), np.uint8, episode.length, offset=episode.start)
-    for key, array in {**arrays, (keys.IS_INIT,): torch.from_numpy(begins)}.items():
-        name, total = "/".join(key), 0
-        frames = store.frames.get(key[-1]) if key[:-1] == keys.IMAGE else None
-        if isinstance(frames, JpegRows):
-            for row in range(episode.start, episode.end):
-                total = zlib.crc32(frames.blob(row), total)
-        else:
-            total = zlib.crc32(array.contiguous().numpy().data)
+def _episode(source: Source, index: int) -> Iterator[Finding]:
+    """Read an episode, `BLOCK` steps at a time: one of CALVIN has gigabytes of pictures."""
+    episode, arrays, sums = source.episodes[index], source.arrays(), dict[str, int]()
+    for rows in torch.arange(episode.start, episode.end).split(BLOCK):
+        try:
+            block = {key: take(array, rows) for key, array in arrays.items()}
+            check_arrays(source.conventions, block, len(rows), first=int(rows[0]) - episode.start)
+        except (RuntimeError, OSError, ValueError) as error:
+            yield Finding(index, "", str(error))
+            return
+        if isinstance(source, Store):
+            _add(sums, source, block, rows)
+    for name, total in sums.items() if episode.checksums else ():
         if name not in episode.checksums:
             yield Finding(index, name, "no checksum was recorded")
         elif total != episode.checksums[name]:
             yield Finding(index, name, f"checksum {total:08x}, recorded {episode.checksums[name]:08x}: damaged")
+
+
+def _add(sums: dict[str, int], store: Store, block: dict[tuple[str, ...], Tensor], rows: Tensor) -> None:
+    """Go on with the checksum of every array."""
+    begins = np.fromfile(array_file(store.path, (keys.IS_INIT,)), np.uint8, len(rows), offset=int(rows[0]))
+    for key, array in {**block, (keys.IS_INIT,): torch.from_numpy(begins)}.items():
+        frames = store.frames.get(key[-1]) if key[:-1] == keys.IMAGE else None
+        blobs = frames.encoded(rows).blobs if isinstance(frames, JpegRows) else [array.contiguous().numpy().data]
+        name = "/".join(key)
+        for blob in blobs:
+            sums[name] = zlib.crc32(blob, sums.get(name, 0))
 
 
 def _tables(store: Store) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ UNKNOWN = "unknown"
 """What a data set says that does not say it: of its gripper here, and of the action's scale where an error names it."""
 
 
+_WORD = re.compile(r"\w[\w.-]*")
+
+
 class ConventionError(ValueError):
     """A data set whose numbers mean something else than the recipe expects."""
 
@@ -39,13 +43,16 @@ class Conventions:
     """Say what the numbers in a store mean; two stores can be merged only when these are equal.
 
     Args:
-        cameras: each camera's frame as ``(channels, height, width)``.
+        cameras: each camera's frame as ``(channels, height, width)``. Names become files, so they are plain words.
         state: name and unit of each state entry; empty if none was recorded.
         action: name of each action entry; empty if none was recorded (plain video).
         action_scale: metres and radians that an arm entry of 1 stands for; ``None`` if nobody said.
         gripper: which sign of the action opens the gripper; `UNKNOWN` if nobody said.
         frame_rate: steps per second.
         depth: whether every camera also measured depth, at the size of its frames.
+
+    Raises:
+        ConventionError: a camera's name is no plain word.
     """
 
     cameras: Mapping[str, tuple[int, int, int]]
@@ -55,6 +62,10 @@ class Conventions:
     gripper: str = OPEN_IS_PLUS
     frame_rate: float = 15.0
     depth: bool = False
+
+    def __post_init__(self) -> None:
+        if odd := [name for name in self.cameras if not _WORD.fullmatch(name)]:
+            raise ConventionError(f"a camera's name is made of letters, digits, '_', '-' and '.', got {odd[0]!r}")
 
     @property
     def scale(self) -> tuple[float, float]:

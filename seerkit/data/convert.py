@@ -13,7 +13,7 @@ import torch
 from seerkit.data.files import write_text
 from seerkit.data.rows import take
 from seerkit.data.source import Source, StoreError
-from seerkit.data.store import META, FrameKind, Store
+from seerkit.data.store import FRAME_KINDS, META, FrameKind, Store
 from seerkit.data.writer import StoreWriter, copy_episode
 
 COMMIT_EVERY = 30.0
@@ -37,11 +37,14 @@ def convert(source: Source, out: str | Path, *, frames: FrameKind = "raw", progr
 
     Raises:
         StoreError: ``out`` exists, an interrupted copy there is of something else, or an episode is damaged; what was
-            copied before stays for the next call.
+            committed before stays for the next call.
+        ValueError: ``frames`` is of no known kind.
     """
     out = Path(out)
     if out.exists():
         raise StoreError(f"{out} exists already; choose another name or remove it")
+    if frames not in FRAME_KINDS:
+        raise ValueError(f"frames must be one of {FRAME_KINDS}, got {frames!r}")
     draft = out.with_name(f".{out.name}.converting")
     _begin(draft, source, frames)
     segments = source.segments is not None

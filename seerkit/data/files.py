@@ -68,6 +68,17 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def inside(folder: Path, name: str) -> Path:
+    """Return the place of a file that a data set names, which must lie in its folder.
+
+    Raises:
+        ValueError: the name is absolute or leads out of the folder.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"expected a path inside {folder}, got {name!r}")
+    return folder / name
+
+
 def sweep(path: Path) -> None:
     """Remove what writers of ``path`` left behind when they were killed (same machine, process gone)."""
     host = socket.gethostname()

@@ -16,6 +16,10 @@ from seerkit.data.rows import Recent
 from seerkit.data.source import StoreError
 
 QUALITY = 95
+PICTURES = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What pictures may be. Pillow knows more; for some it starts other programs."""
+UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises where a picture is damaged, or larger than any camera's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ def encode(frame: Tensor) -> bytes:
 
 
 def decode(blob: bytes, *, where: str) -> Tensor:
-    """Decompress a picture of any format Pillow knows.
+    """Decompress a picture of one of the formats `PICTURES`.
 
     Args:
         blob: the file's content.
@@ -61,12 +65,12 @@ def decode(blob: bytes, *, where: str) -> Tensor:
         returns: uint8 ``(3, H, W)``.
 
     Raises:
-        BlobError: the picture is damaged.
+        BlobError: the picture is damaged, or claims a size no camera has.
     """
     try:
-        with Image.open(io.BytesIO(blob)) as picture:
+        with Image.open(io.BytesIO(blob), formats=PICTURES) as picture:
             pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise BlobError(f"{where}: the picture cannot be decoded ({len(blob)} bytes): {error}") from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 

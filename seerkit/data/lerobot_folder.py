@@ -129,7 +129,7 @@ class _Folder:
         for rows in torch.arange(episode.start, episode.end).split(BLOCK):
             block = {key: take(array, rows) for key, array in arrays.items()}
             try:
-                block = check_arrays(self.source.conventions, block, len(rows))
+                block = check_arrays(self.source.conventions, block, len(rows), first=int(rows[0]) - episode.start)
             except StoreError as error:
                 raise StoreError(f"{self.source.path}: episode {index}: {error}") from error
             steps = rows.numpy() - episode.start

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seerkit.data.files import inside
 from seerkit.data.source import StoreError
 
 INFO = "meta/info.json"
@@ -185,7 +186,7 @@ def _file(
     numbers = {"episode_index": number, "episode_chunk": number // info["chunks_size"]}
     numbers |= {name: line.get(f"{prefix}/{name}", 0) for name in ("chunk_index", "file_index")}
     try:
-        return path / info[field].format(**numbers, **more)
+        return inside(path, info[field].format(**numbers, **more))
     except (LookupError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{path / INFO}: {field} must be a pattern for a path, got {info[field]!r} ({error})"
@@ -261,7 +262,8 @@ def _old_tasks(file: Path) -> dict[int, str]:
 
 def _json_lines(file: Path) -> list[dict[str, Any]]:
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # lines of bytes: U+2028 ends no line of JSON
+        lines = [json.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise StoreError(f"{file} cannot be read as lines of JSON: {error}") from error
     if not all(isinstance(line, dict) for line in lines):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seerkit.data.jpeg import BlobError
+from seerkit.data.jpeg import PICTURES, UNREADABLE, BlobError
 from seerkit.data.lerobot_meta import INFO, Meta, naming
 from seerkit.data.rows import Recent
 from seerkit.data.source import StoreError
@@ -251,12 +251,12 @@ def decode_picture(blob: bytes, *, where: str, channels: int) -> np.ndarray:
     """
     import io
 
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(blob)) as picture:
+        with Image.open(io.BytesIO(blob), formats=PICTURES) as picture:
             return _pixels(picture, where=where, channels=channels)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, BlobError) as error:
+    except (*UNREADABLE, BlobError) as error:
         raise StoreError(f"{where} cannot be decoded ({len(blob)} bytes): {error}") from error
 
 

@@ -21,6 +21,9 @@ DAMAGE = (
 )
 """What reading bytes that are not what they say can end in."""
 
+LARGEST = 1 << 28
+"""Bytes of one step's array, at most; a few kilobytes of a zip file can claim any number."""
+
 PLAIN = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
@@ -51,9 +54,23 @@ def read_npz(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def check_size(archive: zipfile.ZipFile, file: Path, name: str) -> None:
+    """Make sure that an array of an ``.npz`` file is not larger than one step's can be; zipfile reads no more.
+
+    Raises:
+        StoreError: it is.
+        KeyError: there is no such array.
+    """
+    if (size := archive.getinfo(f"{name}.npy").file_size) > LARGEST:
+        raise StoreError(f"{file}: {name} must have at most {LARGEST} bytes, it claims {size}")
+
+
 def _entry(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
     try:
+        check_size(archive, file, name)
         content = archive.read(f"{name}.npy")
+    except StoreError:
+        raise
     except KeyError as error:
         there = sorted(entry.removesuffix(".npy") for entry in archive.namelist())
         raise StoreError(f"{file}: {name} is missing; it has {there}") from error

@@ -29,7 +29,11 @@ def without_pauses(source: Source, *, translation: float = TRANSLATION, rotation
     Raises:
         StoreError: the source has no actions, or nothing ever moves.
     """
-    kept, carried = moving(source, translation=translation, rotation=rotation)
+    return thinned(source, *moving(source, translation=translation, rotation=rotation))
+
+
+def thinned(source: Source, kept: Tensor, carried: Tensor) -> Source:
+    """Leave steps out of a source and give the others new actions, as `moving` tells both."""
     return dataclasses.replace(source.only(kept), action=carried[kept])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,6 +134,14 @@ class Source:
         arrays |= {keys.under(keys.DEPTH, name): frames for name, frames in self.depth.items()}
         arrays |= {} if self.state is None else {keys.STATE: self.state}
         return arrays | ({} if self.action is None else {(keys.ACTION,): self.action})
+
+    @functools.cached_property
+    def segments_of(self) -> Mapping[int, Sequence[Segment]]:
+        """The segments of every episode that has some, by its number."""
+        found: dict[int, list[Segment]] = {}
+        for segment in self.segments or ():
+            found.setdefault(segment.episode, []).append(segment)
+        return found
 
     def episode(self, index: int) -> dict[tuple[str, ...], Tensor]:
         """Read one episode, by key."""

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from seerkit import keys
-from seerkit.data.conventions import Conventions
+from seerkit.data.conventions import ConventionError, Conventions
 from seerkit.data.jpeg import JpegRows
 from seerkit.data.rows import Rows
 from seerkit.data.source import Episode, Segment, Source, StoreError
@@ -195,5 +195,5 @@ def _line(make: Callable[..., Line], fields: dict[str, Any]) -> Line:
 def _conventions(path: Path, fields: Mapping[str, Any]) -> Conventions:
     try:
         return Conventions.read(fields)
-    except (TypeError, AttributeError, KeyError) as error:
+    except (TypeError, AttributeError, KeyError, ConventionError) as error:
         raise StoreError(f"{path / META}: conventions are not as a store has them: {error}") from error

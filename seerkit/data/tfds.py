@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from seerkit.data.files import inside
 from seerkit.data.source import StoreError
 
 FEATURES, INFO = "features.json", "dataset_info.json"
@@ -92,8 +93,9 @@ def _shards(folder: Path, info: dict[str, Any], split: str) -> list[tuple[Path, 
         lengths = [int(length) for length in splits[split]["shardLengths"]]
         template = str(splits[split].get("filepathTemplate") or TEMPLATE)
         words = {"DATASET": str(info["name"]), "SPLIT": split, "FILEFORMAT": "tfrecord"}
-        files = [folder / template.format(**words, **_numbers(index, len(lengths))) for index in range(len(lengths))]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        numbers = [_numbers(index, len(lengths)) for index in range(len(lengths))]
+        files = [inside(folder, template.format(**words, **number)) for number in numbers]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise StoreError(f"{folder / INFO}: split {split!r} is not as TFDS writes it: {error!r}") from error
     for file in files:
         if not file.is_file():

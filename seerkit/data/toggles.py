@@ -21,20 +21,22 @@ def around_toggles(windows: Windows) -> Tensor:
     two steps earlier: in one of the three the toggle is the last action to be learned, in the others it is not learned.
     Where a toggle comes early, its windows would begin before the episode.
 
+    Windows that `OfficialWindows` leaves out are not repeated either.
+
     Shape:
-        returns: int64 ``(M,)``, numbers of windows, ``chunk`` per toggle; a window near several occurs several times.
+        returns: int64 ``(M,)``, numbers of windows, ``chunk`` per toggle, or as many as there are; one near several
+            toggles occurs several times.
 
     Raises:
         StoreError: the data has no actions.
     """
     gripper = actions(windows.store)[:, -1]
     toggles = (gripper[1:] != gripper[:-1]).nonzero().flatten() + 1
-    found = [torch.empty(0, dtype=torch.int64)]
-    table = windows.episodes
+    first, number, count = windows.spans()
+    low, high = (torch.searchsorted(toggles, place) for place in (first + 1, windows.ends))
+    inside = high - low
+    span = torch.repeat_interleave(inside)  # of every toggle inside one, span by span
+    row = toggles[low[span] + torch.arange(len(span)) - (inside.cumsum(0) - inside)[span]]
     early = windows.steps - 1 + torch.arange(windows.chunk - 1, -1, -1)
-    for span, first, number, count in zip(table, *(part.tolist() for part in windows.spans()), strict=True):
-        end = (windows.store.episodes[span] if isinstance(span, int) else span).end
-        inside = toggles[(toggles > first) & (toggles < end)]
-        begins = (inside[:, None] - first - early).clamp(min=0, max=count - 1)
-        found.append(number + begins.flatten())
-    return torch.cat(found)
+    begins = ((row - first[span])[:, None] - early).clamp(min=0)
+    return (number[span, None] + begins)[begins < count[span, None]]

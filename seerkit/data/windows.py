@@ -95,6 +95,11 @@ class Windows:
         count = self._until.diff(prepend=torch.zeros(1, dtype=torch.int64))
         return self._first, self._until - count, count
 
+    @property
+    def ends(self) -> Tensor:
+        """Row after the last one of each span, int64, in the order of `episodes`; nothing beyond it is shown."""
+        return self._end
+
     def repeated(self, numbers: Tensor) -> Windows:
         """Return the same windows and, after them, some of them again.
 

@@ -158,7 +158,7 @@ class StoreWriter:
         try:
             for block in blocks:
                 length = len(next(iter(block.values()))) if block else 0
-                checked = _check_block(self.conventions, block, length)
+                checked = _check_block(self.conventions, block, length, first=self.steps - start)
                 checked[keys.IS_INIT,] = torch.arange(self.steps - start, self.steps - start + length)[:, None] == 0
                 self._pages.write(checked, sums)
             if self.steps == start:
@@ -205,19 +205,25 @@ class StoreWriter:
 
 
 def check_arrays(
-    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array], length: int, *, first: int = 0
 ) -> dict[tuple[str, ...], Tensor]:
     """Make sure that an episode's arrays are what its conventions say, and return them as tensors.
+
+    Args:
+        conventions: what they must be.
+        arrays: of an episode, or of some steps of it, by key.
+        length: how many steps.
+        first: which step of the episode they begin with, for the error.
 
     Raises:
         StoreError: one is missing, not finite or of another shape or type.
     """
     kinds = _check_names(conventions, arrays, length)
-    return {key: _check_one(key, array, *kinds[key], length=length) for key, array in arrays.items()}
+    return {key: _check_one(key, array, *kinds[key], length=length, first=first) for key, array in arrays.items()}
 
 
 def _check_block(
-    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int
+    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int, *, first: int
 ) -> dict[tuple[str, ...], Tensor | Encoded]:
     """Do the same with arrays of which some are compressed frames."""
     kinds = _check_names(conventions, arrays, length)
@@ -225,7 +231,7 @@ def _check_block(
     for key, array in arrays.items():
         dtype, shape = kinds[key]
         if not isinstance(array, Encoded):
-            checked[key] = _check_one(key, array, dtype, shape, length=length)
+            checked[key] = _check_one(key, array, dtype, shape, length=length, first=first)
         elif array.shape != (length, *shape):
             raise StoreError(f"{key} must be {(length, *shape)}, got {array.shape}")
         else:
@@ -246,7 +252,7 @@ def _check_names(
 
 
 def _check_one(
-    key: tuple[str, ...], array: Array, dtype: torch.dtype, shape: tuple[int, ...], *, length: int
+    key: tuple[str, ...], array: Array, dtype: torch.dtype, shape: tuple[int, ...], *, length: int, first: int
 ) -> Tensor:
     tensor = torch.as_tensor(array)
     if tensor.is_floating_point() and dtype == torch.float32:
@@ -256,26 +262,17 @@ def _check_one(
         raise StoreError(f"{key} must be {(length, *shape)} {dtype}, got {given}")
     if tensor.is_floating_point() and not tensor.isfinite().all():
         row = int((~tensor.isfinite()).any(-1).nonzero()[0])
-        raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {row}")
+        raise StoreError(f"{key} must be finite, got {tensor[row].tolist()} at step {first + row}")
     return tensor
-
-
-def _checked(
-    conventions: Conventions, arrays: Mapping[tuple[str, ...], Array | Encoded], length: int
-) -> dict[tuple[str, ...], Tensor | Encoded]:
-    """Check arrays as `check_arrays` does; of frames that are compressed already only the shape can be checked."""
-    encoded = {key: array for key, array in arrays.items() if isinstance(array, Encoded)}
-    shapes = {
-        key: torch.empty(1, dtype=torch.uint8).expand(array.shape) if isinstance(array, Encoded) else array
-        for key, array in arrays.items()
-    }
-    return {**check_arrays(conventions, shapes, length), **encoded}
 
 
 def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
     """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time.
 
     Frames that are JPEG and stay so are copied as they are.
+
+    Raises:
+        StoreError: what is read has not the checksum that a store recorded, or the writer does not take it.
     """
     facts = source.episodes[index]
     about = {name: getattr(facts, name) for name in ("instruction", "success", "seed", "task")}
@@ -287,9 +284,12 @@ def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
 
     blocks = ({key: read(array, part) for key, array in arrays.items()} for part in rows)
     episode = writer.add_blocks(blocks, **about)
-    for segment in source.segments or ():
-        if segment.episode == index:
-            writer.mark(segment.start - facts.start, segment.length, segment.instruction, task=segment.task)
+    for name in facts.checksums.keys() & episode.checksums.keys():
+        alike = not name.startswith("/".join(keys.IMAGE)) or getattr(source, "kind", None) == writer.frames
+        if alike and facts.checksums[name] != episode.checksums[name]:
+            raise StoreError(f"{source.path}: episode {index}: {name} has not the checksum that was recorded: damaged")
+    for segment in source.segments_of.get(index, ()):
+        writer.mark(segment.start - facts.start, segment.length, segment.instruction, task=segment.task)
     return episode
 
 

@@ -13,13 +13,12 @@ from typing import Any
 
 from torch import Tensor, distributed
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from seerkit.data.files import fresh_folder
+from seerkit.train.index import IndexReader
 from seerkit.train.parallel import World
 from seerkit.train.state import Spare, check_same_run, place_for, tensors
 from seerkit.train.trainer import Trainer, TrainingError
@@ -121,9 +120,9 @@ class Checkpoints:
             pending.result()
 
     def last(self) -> Path | None:
-        """Return the newest checkpoint, ``None`` if there is none."""
+        """Return the newest checkpoint, also where a copy of the folder lost its links; ``None`` if there is none."""
         link = self.folder / LAST
-        return link.resolve() if link.exists() else None
+        return link.resolve() if link.exists() else next(iter(self._present()[-1:]), None)
 
     def load(self, trainer: Trainer) -> dict[str, Any]:
         """Put the newest checkpoint's state into ``trainer`` and return its summary.
@@ -136,7 +135,9 @@ class Checkpoints:
             raise TrainingError(f"nothing to resume: {self.folder / LAST} does not exist")
         summary = _read_summary(path)
         check_same_run(trainer, summary, frozen=self.spare.frozen)
-        _read(path / STATE, place_for(trainer, _shapes(path / STATE)))
+        reader = _open(path / STATE)
+        shapes = {name: tuple(entry.size) for name, entry in reader.tensors.items()}
+        _read(reader, path / STATE, place_for(trainer, shapes))
         trainer.done = summary["update"]
         return summary
 
@@ -161,11 +162,15 @@ class Checkpoints:
         self._drop()
 
     def _drop(self) -> None:
-        present = sorted(entry for entry in self.folder.iterdir() if entry.is_dir() and entry.name.isdigit())
         linked = {(self.folder / name).resolve() for name in (LAST, BEST)}
-        for path in present[: -self.keep]:
-            if path.resolve() not in linked:
-                shutil.rmtree(path)
+        for path in self._present()[: -self.keep]:
+            if path.resolve() not in linked:  # a kill leaves it whole, or hidden
+                shutil.rmtree(path.rename(path.with_name(f".{path.name}.old")))
+
+    def _present(self) -> list[Path]:
+        """List the checkpoints, oldest first."""
+        found = (entry for entry in self.folder.iterdir() if entry.is_dir() and entry.name.isdigit())
+        return sorted(found, key=lambda path: int(path.name))
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -186,18 +191,16 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a saved state."""
+def _open(folder: Path) -> IndexReader:
     try:
-        described = FileSystemReader(folder).read_metadata().state_dict_metadata
+        return IndexReader(folder)
     except Exception as error:  # whatever a damaged pickle makes of itself
         raise TrainingError(f"{folder / '.metadata'} cannot be read: {error!r:.200}") from error
-    return {name: tuple(entry.size) for name, entry in described.items() if isinstance(entry, TensorStorageMetadata)}
 
 
-def _read(folder: Path, into: dict[str, Tensor]) -> None:
+def _read(reader: IndexReader, folder: Path, into: dict[str, Tensor]) -> None:
     try:
-        load(into, checkpoint_id=folder, no_dist=True)
+        load(into, storage_reader=reader, no_dist=True)
     except (CheckpointException, RuntimeError, OSError, EOFError, ValueError) as error:
         sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.distcp"))}
         raise TrainingError(f"{folder} cannot be read (bytes: {sizes}): {_first_line(error)}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ class _Run:
                 ends = stopping or trainer.done == trainer.total
                 if ends or trainer.done % self.settings.log_every == 0:
                     bar.update(trainer.done, self._log(log, clock, lr))
-                if self._validate_and_save(log, ends=ends):
+                if self._validate_and_save(log, stopping=stopping):
                     clock.restart()
                 if stopping:
                     break
@@ -189,9 +189,7 @@ class _Run:
 
     def _log(self, log: MetricLog | None, clock: Clock, lr: float) -> dict[str, float]:
         means, done = self._means(self._sums), self.trainer.done
-        bad = {name: value for name, value in means.items() if not math.isfinite(value)}
-        if bad:
-            raise TrainingError(f"update {done}: expected finite numbers, got {bad}; try a lower learning rate")
+        _refuse(means, update=done)
         rate = clock.rate(len(self._sums) * self.settings.batch_size)
         values = {
             "lr": lr,
@@ -210,10 +208,12 @@ class _Run:
         rows = torch.stack([torch.stack([each[name] for each in sums]).mean() for name in sums[0]])
         return dict(zip(sums[0], (self.world.sum(rows) / self.world.size).tolist(), strict=True))
 
-    def _validate_and_save(self, log: MetricLog | None, *, ends: bool) -> bool:
+    def _validate_and_save(self, log: MetricLog | None, *, stopping: bool) -> bool:
+        """Do either if it is time. Who is asked to stop has little of it, and saves alone."""
         done, tenth = self.trainer.done, math.ceil(self.trainer.total / 10)
-        measured = improved = False
-        if self.validation is not None and (ends or done % (self.settings.validate_every or tenth) == 0):
+        ends, measured, improved = done == self.trainer.total, False, False
+        due = ends or (not stopping and done % (self.settings.validate_every or tenth) == 0)
+        if self.validation is not None and due:
             with self.trainer.averaged(), self.trainer.replicas.gathered(), self.trainer.precision():
                 values = self.validation.measure(self.trainer.policy)
             if log is not None:
@@ -221,15 +221,16 @@ class _Run:
             self.metrics |= values
             measured, improved = True, values["val_loss"] < self.best
             self.best = min(self.best, values["val_loss"])
-        if ends or improved or done % (self.settings.save_every or tenth) == 0:
+        if ends or stopping or improved or done % (self.settings.save_every or tenth) == 0:
             self._check_finite()
             self.checkpoints.save(self.trainer, summary=self._summary(), best=improved)
             return True
         return measured
 
     def _check_finite(self) -> None:
-        if self._sums and not math.isfinite(loss := self._means(self._sums[-1:])["loss"]):
-            raise TrainingError(f"update {self.trainer.done}: the loss is {loss}")
+        """Keep weights that an infinite gradient spoiled out of a checkpoint, also where the loss was still finite."""
+        if self._sums:
+            _refuse(self._means(self._sums[-1:]), update=self.trainer.done)
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -243,6 +244,12 @@ class _Run:
             "drawn": getattr(self.windows, "drawn", None),
             "conventions": dataclasses.asdict(self.sources[0].conventions),
         }
+
+
+def _refuse(means: Mapping[str, float], *, update: int) -> None:
+    bad = {name: value for name, value in means.items() if not math.isfinite(value)}
+    if bad:
+        raise TrainingError(f"update {update}: expected finite numbers, got {bad}; try a lower learning rate")
 
 
 def _check_begun(policy: nn.Module) -> None:

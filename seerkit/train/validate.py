@@ -126,8 +126,11 @@ class Validation:
     def _with_wrong_words(self, batch: TensorDict) -> TensorDict:
         """Give every row an instruction of another row of the store's list of sentences."""
         known = self._instructions
+        place = {text: number for number, text in enumerate(known)}  # a span without a sentence is told any
         given: list[str] = batch.get(keys.INSTRUCTION).tolist()
-        wrong = [known[(known.index(text) + 1 + row % (len(known) - 1)) % len(known)] for row, text in enumerate(given)]
+        wrong = [
+            known[(place.get(text, -1) + 1 + row % (len(known) - 1)) % len(known)] for row, text in enumerate(given)
+        ]
         misled = batch.copy()
         misled[keys.INSTRUCTION] = NonTensorStack.from_list(wrong)
         return misled

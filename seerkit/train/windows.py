@@ -11,7 +11,8 @@ from torch import nn
 from seerkit.data.conventions import Conventions, check_conventions
 from seerkit.data.mixture import Mixture
 from seerkit.data.official import OfficialWindows
-from seerkit.data.pauses import without_pauses
+from seerkit.data.pauses import moving, thinned
+from seerkit.data.rows import Picked
 from seerkit.data.source import Source, StoreError
 from seerkit.data.split import spans, split_spans
 from seerkit.data.toggles import around_toggles
@@ -80,12 +81,19 @@ def training_windows(
             f"{source.path} ({source.format}) is too slow to train from in place; convert it once: "
             f"seerkit data convert {source.path} --out STORE"
         )
+    if settings.trajectory_chunk and data.get("loader") == "official":
+        raise ValueError(
+            "data.loader=official cuts single windows; expected train.trajectory_chunk=0, or data.loader=all"
+        )
+    whole, rows = source, None
     if _pauses(data) == "drop":
-        source = without_pauses(source)
+        kept_steps, carried = moving(whole)
+        source, rows = thinned(whole, kept_steps, carried), kept_steps.nonzero().flatten()
     chosen = spans(source, data.get("segments") or "labelled")
-    fraction = data.get("fraction") or 1.0
+    fraction = 1.0 if data.get("fraction") is None else data["fraction"]
     kept, held = split_spans(source, chosen, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
-    sentence = None if data.get("language", ANNOTATION) == ANNOTATION else str(data["language"])
+    language = data.get("language")
+    sentence = None if language in (None, ANNOTATION) else str(language)
     cut = {
         "steps": config["steps"] + settings.trajectory_chunk,
         "chunk": config["chunk"],
@@ -94,7 +102,8 @@ def training_windows(
     cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
     windows = _as_asked(Windows(source, **cut, episodes=kept), config)
     if settings.cached_features:
-        windows = windows.with_rows(open_features(policy, source))  # pyright: ignore[reportArgumentType]
+        features = open_features(policy, whole)  # pyright: ignore[reportArgumentType]
+        windows = windows.with_rows({key: one if rows is None else Picked(one, rows) for key, one in features.items()})
     if times := data.get("gripper_events"):
         windows = windows.repeated(around_toggles(windows).repeat(times))
     cut["steps"] = config["steps"]

@@ -38,6 +38,12 @@ def test_every_pixel_of_noise_equals_pillows(height: int, width: int, size: int)
         assert torch.equal(resize_crop(images, size), ours)
 
 
+def test_frames_may_lie_in_memory_as_a_camera_gives_them() -> None:
+    """As LIBERO's files hold them: colours side by side."""
+    frames = torch.randint(0, 256, (2, 30, 40, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    assert torch.equal(resize_crop(frames, 16), resize_crop(frames.contiguous(), 16))
+
+
 @pytest.mark.parametrize("side", [84, 200, 480])
 def test_the_weights_have_no_more_bits_than_tf32_keeps(side: int) -> None:
     for part in _parts(side, 224, 224, torch.device("cpu")):

@@ -20,8 +20,10 @@ from seerkit.data.split import spans
 from seerkit.data.store import Store
 from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
+from seerkit.train.settings import Settings
+from seerkit.train.windows import training_windows
 from tests.data import made_calvin as made
-from tests.data.asked import cut
+from tests.data.asked import Asked, cut
 
 AHEAD, CHUNK = 3, 3
 
@@ -158,5 +160,7 @@ def test_a_recipe_asks_for_them(play: Source) -> None:
     assert not isinstance(every, OfficialWindows)
     with pytest.raises(ValueError, match=r"data.loader must be one of .*'oficial'"):
         cut(play, "seer_calvin", "data.loader=oficial")
+    with pytest.raises(ValueError, match=r"expected train.trajectory_chunk=0"):
+        training_windows(Asked(*asked), play, Settings(updates=1, trajectory_chunk=1))
     with pytest.raises(ValueError, match=r"needs data.window"):
         cut(play, *asked, "data.window=null")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from seerkit import keys
 from seerkit.cli import app
 from seerkit.data.check import check, tails
 from seerkit.data.convert import convert
-from seerkit.data.store import Store, StoreError, array_file
-from seerkit.data.writer import StoreWriter
+from seerkit.data.rows import Picked
+from seerkit.data.source import Episode, Segment, Source
+from seerkit.data.store import Conventions, Store, StoreError, array_file
+from seerkit.data.writer import BLOCK, StoreWriter, copy_episode, merge
 from tests.data.stores import CONVENTIONS, EPISODES, add, contents, python, write
 
 
@@ -228,6 +234,83 @@ def test_every_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("drawer", "drawet"))
     found = list(check(Store(store.path)))
     assert [(one.episode, one.array) for one in found] == [(None, "episodes.jsonl")]
+
+
+@pytest.mark.parametrize("kinds", [("raw", "raw"), ("jpeg", "jpeg"), ("raw", "jpeg")])
+def test_damage_is_not_copied_as_if_it_were_sound(tmp_path: Path, kinds: tuple[str, str]) -> None:
+    store = write(tmp_path / "store", frames=kinds[0])
+    convert(store, tmp_path / "sound", frames=kinds[1])
+    name = "wrist.memmap" if kinds == ("raw", "raw") else "wrist.jpeg"
+    file = (
+        tmp_path / "store/steps/observation/image" / name
+        if kinds[0] == kinds[1]
+        else array_file(store.path, ("action",))
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"episode 1: (observation/image/wrist|action) has not the checksum"):
+        convert(Store(store.path), tmp_path / "out", frames=kinds[1])
+    with pytest.raises(StoreError, match="has not the checksum"):
+        merge([Store(store.path)], tmp_path / "merged")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_long_episode_is_checked_a_few_steps_at_a_time(tmp_path: Path) -> None:
+    """What is wrong is named by the episode's step, and the whole is never in memory."""
+    state = np.zeros((3 * BLOCK, 7), np.float32)
+    with StoreWriter(tmp_path / "store", Conventions(cameras={"primary": (3, 2, 2)})) as writer:
+        for _ in range(2):
+            frames = np.zeros((len(state), 3, 2, 2), np.uint8)
+            writer.add({"primary": frames}, state, state, instruction="go")
+    store, asked = Store(tmp_path / "store"), []
+    source = dataclasses.replace(store.only(torch.ones(len(store), dtype=torch.bool)), state=_Noted(store.state, asked))
+    assert list(check(source)) == []
+    assert max(asked) <= BLOCK
+    assert list(check(store)) == []
+    numbers = np.memmap(array_file(store.path, keys.STATE), np.float32, "r+").reshape(-1, 7)
+    numbers[len(state) + BLOCK + 5, 2] = np.nan
+    numbers.flush()
+    (found,) = check(Store(store.path))
+    assert found.episode == 1
+    assert found.text.endswith(f"at step {BLOCK + 5}")
+
+
+class _Noted(Picked):
+    """An array that notes how many rows it is asked for."""
+
+    def __init__(self, array: torch.Tensor, asked: list[int]) -> None:
+        super().__init__(array, torch.arange(len(array)))
+        self._asked = asked
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        self._asked.append(rows.numel())
+        return super().take(rows)
+
+
+def test_a_wrong_kind_of_frames_leaves_nothing(tmp_path: Path) -> None:
+    store = write(tmp_path / "store")
+    with pytest.raises(ValueError, match="frames must be one of"):
+        convert(store, tmp_path / "out", frames="jpg")  # pyright: ignore[reportArgumentType]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+    assert convert(store, tmp_path / "out", frames="jpeg").kind == "jpeg"
+
+
+def test_copying_asks_for_the_segments_of_an_episode_alone(tmp_path: Path) -> None:
+    """As many as CALVIN has, twice over: looking through all of them for each episode would take minutes."""
+    count = 20_000
+    episodes = [Episode(number, 1, "") for number in range(count)]
+    segments = [Segment(number, 1, f"go {number}", number) for number in reversed(range(count))]
+    zeros = torch.zeros(count, 7)
+    conventions = Conventions(cameras={})
+    source = Source(Path("made"), "made", conventions, episodes, {}, zeros, zeros, segments=segments)
+    with StoreWriter(tmp_path / "store", conventions, segments=True) as writer:
+        began = time.monotonic()
+        for number in range(500):
+            copy_episode(writer, source, number)
+        assert time.monotonic() - began < 3
+    assert [one.instruction for one in Store(tmp_path / "store").segments or ()] == [f"go {n}" for n in range(500)]
 
 
 def test_a_flipped_byte_of_a_jpeg_is_found(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from seerkit.data.split import split_episodes
 from seerkit.data.store import Conventions, Store
 from seerkit.data.windows import Windows
 from seerkit.data.writer import StoreWriter
+from tests.data.asked import cut
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 
@@ -65,3 +66,14 @@ def test_one_sentence_for_every_window(layouts: Store) -> None:
     assert len(set(own[keys.INSTRUCTION])) == 3
     assert [*mute[keys.INSTRUCTION]] == ["no lang"] * 3
     assert torch.equal(own[keys.STATE], mute[keys.STATE])
+
+
+def test_a_recipe_s_share_is_no_share_at_0_and_null_says_nothing(layouts: Store) -> None:
+    """The states of these episodes are all the same, so that any recipe may read them."""
+    asked = ("seer_real", "cameras=[primary]", "data.gripper_events=0")
+    with pytest.raises(ValueError, match=r"fraction must be a share in \(0, 1\], got 0"):
+        cut(layouts, *asked, "data.fraction=0")
+    windows = cut(layouts, *asked, "data.fraction=null", "data.language=null")
+    assert len(windows.episodes) == 40
+    assert windows.gather(torch.arange(2))[keys.INSTRUCTION] == ["goal 0", "goal 1"]
+    assert cut(layouts, *asked, "data.language=go").gather(torch.arange(1))[keys.INSTRUCTION] == ["go"]

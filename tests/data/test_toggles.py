@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from seerkit.data.conventions import Conventions
-from seerkit.data.source import Segment
+from seerkit.data.official import OfficialWindows
+from seerkit.data.source import Episode, Segment, Source
 from seerkit.data.store import Store
 from seerkit.data.toggles import around_toggles
 from seerkit.data.windows import Windows
@@ -61,6 +64,34 @@ def test_spans_that_overlap(store: Store) -> None:
     batch = windows.gather(around_toggles(windows))
     assert batch["language_instruction"] == ["a", "a", "b", "b"]
     assert [*batch["target", "chunk"][:, -1, :, 6].flatten().tolist()] == [1, -1, -1, -1] * 2
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_of_the_official_loader_s_windows_none_that_shows_no_toggle(store: Store, segments: bool) -> None:
+    spans = [Segment(0, 20, "", 0), Segment(50, 21, "", 2)] if segments else [0, 2]
+    play = dataclasses.replace(source_of(store), segments=[] if segments else None)
+    windows = OfficialWindows(Windows(play, steps=4, chunk=3, ahead=0, episodes=spans), window=6)
+    found = around_toggles(windows)
+    assert len(found) > 0
+    batch = windows.gather(found)
+    newest = torch.cat([batch["observation", "state"][..., 6], batch["target", "chunk"][:, -1, 1:, 6]], dim=1)
+    assert bool((newest[:, 1:] != newest[:, :-1]).any(dim=1).all())
+
+
+def source_of(store: Store) -> Source:
+    return store.only(torch.ones(len(store), dtype=torch.bool))
+
+
+def test_a_large_data_set_takes_moments() -> None:
+    """As many demonstrations as DROID has, without their pictures, a toggle in each."""
+    length, count = 100, 70_000
+    action = (torch.arange(length * count) // 50 % 2 * 2.0 - 1)[:, None].expand(-1, 7)
+    episodes = [Episode(number * length, length, "") for number in range(count)]
+    conventions = Conventions(cameras={}, state=())
+    source = Source(Path("made"), "made", conventions, episodes, frames={}, state=None, action=action)
+    windows, began = Windows(source, steps=7, chunk=3, ahead=0), time.monotonic()
+    assert len(around_toggles(windows)) == count * 3
+    assert time.monotonic() - began < 10
 
 
 def test_repeated_windows_come_after_all_others(store: Store) -> None:

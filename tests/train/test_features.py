@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seerkit import Policy
+from seerkit import Policy, keys
 from seerkit.data.source import StoreError
 from seerkit.data.store import Conventions, Store
 from seerkit.data.windows import Windows
@@ -16,6 +16,7 @@ from seerkit.data.writer import StoreWriter
 from seerkit.train.features import build_features, features_folder, open_features
 from seerkit.train.loop import train
 from seerkit.train.settings import Settings
+from seerkit.train.windows import training_windows
 from tests.small import small_policy
 
 SIZES = {"primary": (3, 40, 40), "wrist": (3, 32, 32)}
@@ -128,3 +129,23 @@ def test_training_reads_them(policy: Policy, store: Store, tmp_path: Path) -> No
     result = train(policy, store, tmp_path / "run", settings=settings, device="cpu", progress=False)
     assert result.updates == 2
     assert seen == []
+
+
+def test_they_are_those_of_the_steps_that_stay_when_pauses_are_dropped(policy: Policy, tmp_path: Path) -> None:
+    """Built for the whole data set, read for the steps that are left."""
+    conventions, draw = Conventions(cameras=SIZES), np.random.default_rng(1)
+    with StoreWriter(tmp_path / "store", conventions) as writer:
+        frames = {name: draw.integers(0, 256, (20, *size), np.uint8) for name, size in SIZES.items()}
+        action = np.ones((20, 7), np.float32)
+        action[3:8, :6] = 0.0
+        writer.add(frames, np.zeros((20, 7), np.float32), action, instruction="push the block")
+    store = Store(tmp_path / "store")
+    build_features(policy, store)
+    policy.recipe.config["data"] |= {"pauses": "drop"}
+    windows, *_ = training_windows(policy, store, Settings(updates=1, batch_size=1, cached_features=True))
+    batch = windows.gather(torch.arange(1))
+    steps = torch.tensor([0, 1, 2, 8, 9, 10, 11, 12, 13, 14])
+    for name in policy.cameras:
+        kept = open_features(policy, store)[keys.under(keys.FEATURES, name)].take(steps)
+        assert torch.equal(batch[keys.under(keys.FEATURES, name)][0], kept)
+        assert torch.equal(batch[keys.under(keys.IMAGE, name)][0], store.frames[name][steps])

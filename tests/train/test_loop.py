@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from seerkit.data.store import Store, StoreError
-from seerkit.train.checkpoint import STATE
+from seerkit.train.checkpoint import STATE, Checkpoints
 from seerkit.train.logging import METRICS, read_metrics
+from seerkit.train.parallel import World
+from seerkit.train.state import Spare
 from seerkit.train.trainer import TrainingError
 from tests.train import toy
 
@@ -106,6 +112,38 @@ def test_a_loss_that_is_not_finite_stops_the_run_without_a_checkpoint(store: Sto
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
+def test_weights_that_a_gradient_spoils_are_not_saved(store: Store, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+
+    def poison() -> None:  # the loss of update 4 is finite, its gradient is not; it is saved and not logged
+        policy.arm.weight.register_hook(lambda gradient: gradient * float("inf"))
+
+    policy.at_loss = {4: poison}
+    with pytest.raises(TrainingError, match=r"update 4: expected finite numbers, got .*grad_norm"):
+        toy.run(store, tmp_path, policy, log_every=3)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_run_whose_links_were_lost_is_not_begun_anew(store: Store, tmp_path: Path) -> None:
+    toy.run(store, tmp_path, toy.ToyPolicy())
+    (tmp_path / "checkpoints" / "last").unlink()
+    with pytest.raises(TrainingError, match="000012 exists already; resume"):
+        toy.run(store, tmp_path, toy.ToyPolicy())
+    assert toy.run(store, tmp_path, toy.ToyPolicy(), resume=True).updates == 12
+    assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == ["000008", "000012"]
+
+
+def test_the_oldest_checkpoint_goes_and_not_the_one_first_in_the_alphabet(tmp_path: Path) -> None:
+    present = [tmp_path / "checkpoints" / name for name in ("999999", "1000000", "1000001")]
+    for path in present:
+        path.mkdir(parents=True)
+    spare = Spare(toy.ToyPolicy(), kept=True)
+    with Checkpoints(tmp_path, keep=2, spare=spare, world=World(torch.device("cpu"))) as checkpoints:
+        assert checkpoints.last() == present[-1]
+        checkpoints._drop()
+    assert [path.exists() for path in present] == [False, True, True]
+
+
 def test_an_exception_inside_a_save_leaves_no_half_checkpoint(store: Store, tmp_path: Path) -> None:
     def fail() -> None:
         raise OSError("disk full")
@@ -149,6 +187,32 @@ def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
     (checkpoint / "training_state.pt").touch()
     with pytest.raises(TrainingError, match="written by an earlier version"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True)
+
+
+@pytest.mark.parametrize("way", ["index", "object"])
+def test_resuming_runs_nothing_that_a_checkpoint_brings_along(store: Store, tmp_path: Path, way: str) -> None:
+    run, trace = tmp_path / "run", tmp_path / "trace"
+    toy.run(store, run, toy.ToyPolicy())
+    index = run / "checkpoints" / "last" / STATE / ".metadata"
+    trap = _Trap(trace)
+    if way == "index":
+        index.write_bytes(pickle.dumps(trap))
+    else:  # torch unpickles what the index calls an object, even in the place of a tensor
+        found = pickle.loads(index.read_bytes())
+        name = next(iter(found.state_dict_metadata))
+        found.state_dict_metadata[name] = BytesStorageMetadata()
+        index.write_bytes(pickle.dumps(found))
+    with pytest.raises(TrainingError, match=r"\.metadata cannot be read.*(could do anything|tensors alone)"):
+        toy.run(store, run, toy.ToyPolicy(), resume=True)
+    assert not trace.exists()
+
+
+class _Trap:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
 
 
 def test_data_the_policy_cannot_use_is_named(store: Store, tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def test_sigterm_saves_and_returns(store: Path, whole: Path, tmp_path: Path) -> 
     assert same(whole, tmp_path)
 
 
+def test_who_is_asked_to_stop_saves_and_does_not_validate_first(store: Path, tmp_path: Path) -> None:
+    policy = toy.ToyPolicy()
+    policy.at_loss = {6: toy.ask}
+    result = toy.run(store, tmp_path, policy, holdout=0.3, validate_every=4)
+    assert (result.updates, result.interrupted) == (6, True)
+    told = [line["step"] for line in read_metrics(tmp_path / METRICS) if "val_loss" in line]
+    assert told == [4]
+
+
 def test_resuming_a_finished_run_changes_nothing(store: Path, tmp_path: Path) -> None:
     first = toy.run(store, tmp_path, toy.ToyPolicy())
     before = toy.saved_state(tmp_path / "checkpoints" / "last")

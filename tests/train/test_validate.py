@@ -49,3 +49,31 @@ def test_a_wrong_goal_is_never_that_of_the_own_episode(tmp_path: Path) -> None:
 def test_the_other_window_is_the_first_of_the_next_episode(tmp_path: Path) -> None:
     windows = Windows(tagged(tmp_path / "store", [3, 9, 2]), steps=1, chunk=1, ahead=0, episodes=[2, 0])
     assert windows.in_next_episode(torch.arange(5)).tolist() == [2, 2, 0, 0, 0]
+
+
+class Listener(nn.Module):
+    """Its loss is the share of rows that were told the sentence of their own episode, the number of its state."""
+
+    inputs = (keys.INSTRUCTION,)
+
+    def loss(self, td: TensorDict) -> TensorDict:
+        told = torch.tensor(
+            [
+                text == f"go {int(own)}"
+                for text, own in zip(td.get(keys.INSTRUCTION).tolist(), td[keys.STATE][:, 0, 0], strict=True)
+            ]
+        )
+        return TensorDict({"loss_own": told.float().mean()}, batch_size=[])
+
+
+def test_what_has_no_sentence_is_told_a_wrong_one_too(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", Conventions(cameras={"primary": (3, 4, 4)})) as writer:
+        for number, sentence in enumerate(("go 0", "", "go 2")):
+            frames, state = torch.zeros(6, 3, 4, 4, dtype=torch.uint8), torch.full((6, 7), float(number))
+            writer.add({"primary": frames}, state, torch.ones(6, 7), instruction=sentence)
+    store = Store(tmp_path / "store")
+    windows = Windows(store, steps=1, chunk=1, ahead=0)
+    given = {"limit": 100, "batch_size": 5, "world": World(torch.device("cpu")), "instructions": store.instructions}
+    metrics = Validation(windows, **given).measure(Listener())
+    assert metrics["val_loss_own"] == 12 / 18
+    assert metrics["val_loss_own_wrong_word"] == 0

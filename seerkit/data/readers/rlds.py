@@ -89,7 +89,7 @@ class _Records:
         for number, shard in enumerate(self._shards):
             for record in range(len(shard.records)):
                 example, where = self._example(number, record), self._where(number, record)
-                place = example.texts(PLACE)[0] if PLACE in example.names else ""
+                place = next(iter(example.texts(PLACE) if PLACE in example.names else ()), "")
                 success = "failure" not in place
                 if outcome != "all" and success != (outcome == "success"):
                     continue

@@ -229,7 +229,7 @@ def _inside(path: Path) -> list[Path]:
     folders = _folders(path)
     found = [folder for folder in folders if (folder / STEPS).is_dir()]
     if found and len(found) < len(folders):
-        absent = next(folder for folder in folders if folder not in found)
+        absent = next(folder for folder in folders if not (folder / STEPS).is_dir())
         raise StoreError(f"{absent} lacks the folder {STEPS}, which {found[0].name} beside it has")
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seerkit.data.npz import check_size
 from seerkit.data.source import StoreError
 
 SENTENCE = "language_instruction"
@@ -97,6 +98,8 @@ class StepFile:
         if name not in self:
             raise StoreError(f"{self.path} lacks {name}; it has {self.names()}")
         with self._named(name):
+            if self.path.suffix == ".npz":
+                check_size(self._fields.zip, self.path, name)
             value = self._fields[name]
             return np.asarray(value if isinstance(value, np.ndarray) else value[()])
 
@@ -105,6 +108,8 @@ class StepFile:
         """Turn what libraries say about damage into an error that names the file."""
         try:
             yield
+        except StoreError:
+            raise
         except FileNotFoundError as error:
             raise StoreError(f"{self.path} is missing") from error
         except (

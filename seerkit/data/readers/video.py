@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from seerkit.data.conventions import Conventions
+from seerkit.data.files import inside
 from seerkit.data.reel import Film, FilmRows, Fit, Moment, look_at
 from seerkit.data.source import Episode, Source, StoreError
 
@@ -119,7 +120,7 @@ def read_captions(file: Path) -> list[Clip]:
         StoreError: a line is damaged; the line and the field are named.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = [line.decode() for line in file.read_bytes().splitlines()]  # of bytes: U+2028 ends no line of JSON
     except (OSError, ValueError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from error
     clips = [_clip(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -147,10 +148,19 @@ def _clip(file: Path, number: int, line: str) -> Clip:
             raise StoreError(f"{where}: {field} must be seconds, got {value!r}")
     if end is not None and end <= start:
         raise StoreError(f"{where}: end must lie after start, got {start} and {end}")
-    clip = file.parent / told["file"]
-    if not clip.is_file():
-        raise StoreError(f"{where}: file {clip} is missing")
-    return Clip(clip, told["caption"], float(start), None if end is None else float(end))
+    return Clip(
+        _film(file.parent, told["file"], where), told["caption"], float(start), None if end is None else float(end)
+    )
+
+
+def _film(folder: Path, name: str, where: str) -> Path:
+    try:
+        file = inside(folder, name)
+    except ValueError as error:
+        raise StoreError(f"{where}: file: {error}") from error
+    if not file.is_file():
+        raise StoreError(f"{where}: file {file} is missing")
+    return file
 
 
 def _length(clip: Clip, film: Film, rate: float, line: int) -> int:
