@@ -257,7 +257,9 @@ def _read_checkpoint(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
     if folder.is_dir():
         absent = [name for name in (WEIGHTS, RECIPE) if not (folder / name).is_file()]
         if absent:
-            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {absent[0]!r}")
+            last = folder / "checkpoints" / "last"
+            hint = f"; did you mean {last}?" if last.is_dir() else ""
+            raise InitError(f"init_from.checkpoint {checkpoint} is no checkpoint: it lacks {absent[0]!r}{hint}")
         with torch.device("meta"), warnings.catch_warnings():  # only to see what is frozen: nothing is allocated
             warnings.simplefilter("ignore")
             frozen = frozen_tensors(Policy(load_recipe(str(folder / RECIPE))))

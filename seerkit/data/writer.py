@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -309,7 +310,10 @@ def merge(stores: Sequence[Store], out: str | Path, *, order: Sequence[tuple[int
     first = stores[0]
     for other in stores[1:]:
         if other.conventions != first.conventions:
-            raise StoreError(f"{other.path} has {other.conventions}, {first.path} has {first.conventions}")
+            names = [field.name for field in dataclasses.fields(first.conventions)]
+            pairs = {name: (getattr(other.conventions, name), getattr(first.conventions, name)) for name in names}
+            differ = [f"\n  {name}: {one!r} and {two!r}" for name, (one, two) in pairs.items() if one != two]
+            raise StoreError(f"{other.path} and {first.path} differ in their conventions:{''.join(differ)}")
         if (other.segments is None) != (first.segments is None) or other.kind != first.kind:
             raise StoreError(f"{other.path} and {first.path} must both have segments, and both keep raw frames or JPEG")
     if order is None:

@@ -76,7 +76,9 @@ def load(path: Path, *overrides: str, endpoint: str | None = None, token: str | 
     for name in (RECIPE, WEIGHTS):
         if not (path / name).is_file():
             there = sorted(file.name for file in path.iterdir()) if path.is_dir() else "no such folder"
-            raise CheckpointError(f"{path} is no checkpoint: it lacks {name!r}; it holds {there}")
+            last = path / "checkpoints" / "last"
+            hint = f"; did you mean {last}?" if last.is_dir() else ""
+            raise CheckpointError(f"{path} is no checkpoint: it lacks {name!r}; it holds {there}{hint}")
     recipe = load_recipe(str(path / RECIPE), *overrides)
     return restore(recipe, path / WEIGHTS, endpoint=endpoint, token=token)
 

@@ -82,6 +82,7 @@ class Settings:
     wandb: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if (self.epochs is None) == (self.updates is None):
             raise ValueError(f"give either epochs or updates, got epochs={self.epochs} and updates={self.updates}")
         if self.warmup_epochs is not None and self.warmup is not None:
@@ -99,6 +100,12 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not low <= value < high:
                 raise ValueError(f"{name} must be in [{low}, {high}), got {value}")
+
+    def _check_numbers(self) -> None:
+        for name in (*_COUNTS, *(name for name, _, _ in _RANGES)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{name} must be a number, got {value!r}")
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Settings:

@@ -17,8 +17,8 @@ from tests.small import SMALL
 from tests.test_readme import blocks, commands
 
 TWIN = ["train.updates=2", "train.warmup=1", "train.batch_size=2", "train.holdout=0.3", "train.validate_every=1"]
-PAPER = ["train.epochs=null", "+train.updates=2", "train.warmup_epochs=null", "train.batch_size=2"]
-PAPER += ["+train.holdout=0.3", "+train.validate_every=1", "train.precision=fp32", "goal=words"]
+PAPER = ["train.epochs=null", "train.updates=2", "train.warmup_epochs=null", "train.batch_size=2"]
+PAPER += ["train.holdout=0.3", "train.validate_every=1", "train.precision=fp32", "goal=words"]
 SOURCE = "encoders.image.source.vit"
 
 
@@ -43,7 +43,7 @@ def toy(words: list[str]) -> list[str]:
     if "tabletop" not in words[2]:
         known = load_recipe(words[2], "goal=words").flat()
         smaller = PAPER + [f"{name}={value}" for name, value in SMALL.items() if name in known] + [f"{SOURCE}=random"]
-    kept = [one for one in given if not one.startswith("+train.")]
+    kept = [one for one in given if not one.startswith("train.")]
     return [*words[:3], *smaller, *kept, *words[words.index("--data") :], "--device", "cpu"]
 
 

@@ -56,6 +56,8 @@ def test_a_recipe_may_be_changed() -> None:
         ({"updates": 1, "precision": "fp16"}, "got 'fp16'"),
         ({"updates": 1, "ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
         ({"updates": 1, "lr": float("nan")}, "lr must be in"),
+        ({"updates": 1, "lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"updates": True}, "updates must be a number, got True"),
     ],
 )
 def test_bad_settings_are_named(fields: dict[str, Any], message: str) -> None:
