@@ -81,8 +81,8 @@ def write_step(
     folder: Path,
     number: int,
     images: dict[str, np.ndarray],
-    robot_obs: np.ndarray,
-    scene_obs: np.ndarray,
+    robot: np.ndarray,
+    scene: np.ndarray,
     *,
     after: np.ndarray,
 ) -> np.ndarray:
@@ -92,17 +92,17 @@ def write_step(
         folder: of the split.
         number: the file's.
         images: ``primary`` and ``wrist``, ``(3, H, W)`` uint8.
-        robot_obs: ``(15,)`` of this frame.
-        scene_obs: ``(24,)`` of this frame.
+        robot: ``(15,)`` ``robot_obs`` of this frame.
+        scene: ``(24,)`` ``scene_obs`` of this frame.
         after: ``(15,)`` ``robot_obs`` of the next frame.
     """
     action = absolute_action(after)
     np.savez_compressed(
         folder / f"episode_{number:07d}.npz",
         actions=action,
-        rel_actions=relative_action(action, robot_obs),
-        robot_obs=robot_obs,
-        scene_obs=scene_obs,
+        rel_actions=relative_action(action, robot),
+        robot_obs=robot,
+        scene_obs=scene,
         rgb_static=images["primary"].transpose(1, 2, 0),
         rgb_gripper=images["wrist"].transpose(1, 2, 0),
     )

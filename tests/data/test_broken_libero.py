@@ -149,6 +149,6 @@ def test_a_file_that_vanishes_after_opening(suite: Path, tmp_path: Path, monkeyp
 
 def test_nowhere_to_write(suite: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(StoreError, match="file"):
         convert(open_source(suite), tmp_path / "file" / "store")
     assert (tmp_path / "file").read_text() == ""
