@@ -6,6 +6,7 @@ import importlib
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -145,11 +146,17 @@ def test_a_wrong_name_is_one_line_and_exit_2() -> None:
 
 @pytest.mark.slow
 def test_a_card_is_quick() -> None:
-    """Best of five in CPU time: what other processes take from this machine is not the command's."""
-    seconds = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert shell("recipe", "seer_large_calvin").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 1.0
+    """Half a second on a free machine; here beside what importing torch costs, as other work slows both alike."""
+    card, torch = [], []
+    for _ in range(3):
+        card.append(_processor(lambda: shell("recipe", "seer_large_calvin")))
+        torch.append(_processor(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True)))
+    assert min(card) < 0.7 * min(torch)
+
+
+def _processor(work: Callable[[], subprocess.CompletedProcess[str] | subprocess.CompletedProcess[bytes]]) -> float:
+    """Return the CPU seconds of a command that must succeed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert work().returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
