@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ PLAIN = {
     *(("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")),
 }
 """What a pickle of dictionaries, lists, numbers, text and arrays refers to."""
+
+HEADERS = threading.Lock()
+"""Numpy reads an array's header with `ast`, which CPython 3.11 cannot do in two threads at once (its issue 106905)."""
 
 
 def read_npz(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -94,7 +98,8 @@ def read_npy(file: Path) -> np.ndarray:
 
 def _array(content: bytes, where: str) -> np.ndarray:
     try:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        with HEADERS:
+            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except DAMAGE as error:
         raise StoreError(f"{where} is not a whole array of numbers: {error}") from error
 
