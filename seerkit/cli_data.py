@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from seerkit.cli_options import read_options
 
 if TYPE_CHECKING:
     from seerkit.data.convert import Progress
@@ -30,7 +32,7 @@ def info(path: PathArg, format: Format = None, option: Options = None) -> None:
     from seerkit.data.formats import open_source
     from seerkit.data.overview import overview
 
-    text = overview(open_source(path, format=format, **_options(option)))
+    text = overview(open_source(path, format=format, **read_options(option)))
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -41,7 +43,7 @@ def check(path: PathArg, format: Format = None, option: Options = None) -> None:
     from seerkit.data.check import tails
     from seerkit.data.formats import open_source
 
-    source = open_source(path, format=format, **_options(option))
+    source = open_source(path, format=format, **read_options(option))
     found = 0
     with _bar("episodes") as told:
         for finding in look(source, progress=told):
@@ -69,7 +71,7 @@ def convert(
     from seerkit.data.convert import convert as copy
     from seerkit.data.formats import open_source
 
-    source = open_source(path, format=format, **_options(option))
+    source = open_source(path, format=format, **read_options(option))
     console.print(f"{source!r}", highlight=False, soft_wrap=True)
     with _bar("steps") as told:
         store = copy(source, out, frames=frames, progress=told)  # pyright: ignore[reportArgumentType]
@@ -93,7 +95,7 @@ def export(
 
     if to not in (known := ("lerobot", "seer_real")):
         raise ValueError(f"--to must be one of {known}, got {to!r}")
-    source = open_source(store, format=format, **_options(option))
+    source = open_source(store, format=format, **read_options(option))
     with _bar("steps") as told:
         if to == "lerobot":
             from seerkit.data.lerobot_folder import write_lerobot
@@ -137,19 +139,6 @@ def split(
             join([whole], draft / name, order=[(0, index) for index in episodes])
     for name in sides:
         console.print(f"wrote {Store(out / name)!r}", highlight=False, soft_wrap=True)
-
-
-def _options(given: list[str] | None) -> dict[str, Any]:
-    """Turn ``name=value`` into keyword arguments; values are YAML (numbers, lists, null)."""
-    import yaml
-
-    options = {}
-    for text in given or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--option must be name=value, got {text!r}")
-        options[name] = yaml.safe_load(value)
-    return options
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from seerkit.cli_compare import show_comparison
+from seerkit.cli_options import read_options
 
 if TYPE_CHECKING:
     from seerkit.eval.evaluate import Plan
@@ -83,7 +83,7 @@ def evaluate(  # noqa: PLR0913 - options of a command, each with its own name on
         workers=workers or len(os.sched_getaffinity(0)),
         record=record,
         horizon=horizon,
-        options=read_options(option or []) or None,
+        options=read_options(option) or None,
         sentences=_read_sentences(sentences),
         apart=apart,
     )
@@ -110,24 +110,6 @@ def _play(checkpoint: Path, plan: Plan, folder: Path, device: str | None, *, fre
         raise typer.Exit(STOPPED) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def read_options(given: list[str]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; a value is JSON, else text.
-
-    Raises:
-        ValueError: if there is no ``=``.
-    """
-    found: dict[str, Any] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ValueError(f"expected --option NAME=VALUE, given {pair!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _read_sentences(path: Path | None) -> Any:  # noqa: ANN401 - `in_a_row.Sentences`

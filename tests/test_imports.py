@@ -125,6 +125,7 @@ LIGHT = {  # import torch, if at all, inside functions
     "cli_eval",
     "cli_hub",
     "cli_init",
+    "cli_options",
     "cli_play",
     "cli_viz",
     "show",
