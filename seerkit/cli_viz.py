@@ -59,7 +59,10 @@ def _from_data(policy: Policy, data: Path, window: int) -> Moment:
     from seerkit.data.formats import open_source
     from seerkit.viz.moment import from_data
 
-    return from_data(policy, open_source(data), window)
+    try:
+        return from_data(policy, open_source(data), window)
+    except IndexError as error:
+        raise ValueError(f"--window: {error}") from error
 
 
 def _from_episode(policy: Policy, env: str, *, seed: int, step: int) -> Moment:
