@@ -75,12 +75,7 @@ def training_windows(
     """
     config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
     data = config.get("data") or {}
-    check_conventions(data, _read(config, source.conventions), where=str(source.path))
-    if not source.in_place:
-        raise StoreError(
-            f"{source.path} ({source.format}) is too slow to train from in place; convert it once: "
-            f"seerkit data convert {source.path} --out STORE"
-        )
+    _check_fits(source, config)
     if settings.trajectory_chunk and data.get("loader") == "official":
         raise ValueError(
             "data.loader=official cuts single windows; expected train.trajectory_chunk=0, or data.loader=all"
@@ -92,23 +87,47 @@ def training_windows(
     chosen = spans(source, data.get("segments") or "labelled")
     fraction = 1.0 if data.get("fraction") is None else data["fraction"]
     kept, held = split_spans(source, chosen, holdout=settings.holdout, seed=settings.seed, fraction=fraction)
-    language = data.get("language")
-    sentence = None if language in (None, ANNOTATION) else str(language)
-    cut = {
-        "steps": config["steps"] + settings.trajectory_chunk,
-        "chunk": config["chunk"],
-        "ahead": foresight_ahead(config),
-    }
-    cut |= {"cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
-    windows = _as_asked(Windows(source, **cut, episodes=kept), config)
+    cut = _cut(policy, config)
+    longer = {**cut, "steps": cut["steps"] + settings.trajectory_chunk}
+    windows = _as_asked(Windows(source, **longer, episodes=kept), config)
     if settings.cached_features:
         features = open_features(policy, whole)  # pyright: ignore[reportArgumentType]
         windows = windows.with_rows({key: one if rows is None else Picked(one, rows) for key, one in features.items()})
     if times := data.get("gripper_events"):
         windows = windows.repeated(around_toggles(windows).repeat(times))
-    cut["steps"] = config["steps"]
     aside = _as_asked(Windows(source, **cut, episodes=held), config) if held else None
-    return windows, aside, source.instructions if sentence is None else [sentence]
+    return windows, aside, source.instructions if cut["sentence"] is None else [cut["sentence"]]
+
+
+def every_window(policy: Policy | nn.Module, source: Source) -> Windows:
+    """Cut all windows of the kind a policy is trained on, held-out ones among them, each once.
+
+    Raises:
+        StoreError: the data lacks what the recipe needs.
+        ConventionError: its numbers mean something else.
+    """
+    config: dict[str, Any] = policy.recipe.config  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
+    _check_fits(source, config)
+    chosen = spans(source, (config.get("data") or {}).get("segments") or "labelled")
+    return Windows(source, **_cut(policy, config), episodes=chosen)
+
+
+def _check_fits(source: Source, config: Mapping[str, Any]) -> None:
+    """Make sure that the data means what the recipe expects, and that single windows can be read."""
+    check_conventions(config.get("data") or {}, _read(config, source.conventions), where=str(source.path))
+    if not source.in_place:
+        raise StoreError(
+            f"{source.path} ({source.format}) is too slow to read single windows from; convert it once: "
+            f"seerkit data convert {source.path} --out STORE"
+        )
+
+
+def _cut(policy: Policy | nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the recipe's windows are cut, as `Windows` takes it."""
+    language = (config.get("data") or {}).get("language")
+    sentence = None if language in (None, ANNOTATION) else str(language)
+    cut = {"steps": config["steps"], "chunk": config["chunk"], "ahead": foresight_ahead(config)}
+    return {**cut, "cameras": list(config["cameras"]), "goal": _goals(policy), "sentence": sentence}
 
 
 def _as_asked(windows: Windows, config: Mapping[str, Any]) -> Windows:

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from seerkit import keys
 from seerkit.asked import read_goal
-from seerkit.data.conventions import check_conventions
-from seerkit.data.source import Source, StoreError
-from seerkit.data.split import spans
-from seerkit.data.windows import Windows
-from seerkit.train.windows import ANNOTATION
+from seerkit.data.source import Source
+from seerkit.train.windows import every_window
 
 if TYPE_CHECKING:
     from seerkit.eval.scene import Scene
@@ -56,8 +53,7 @@ def from_data(policy: Policy, source: Source, window: int) -> Moment:
         ConventionError: if its numbers mean something else than the recipe's.
         ValueError: if the window is too short for a policy whose goal lies some steps later.
     """
-    check_conventions(policy.recipe.config.get("data") or {}, source.conventions, where=str(source.path))
-    windows = _windows(policy, source)
+    windows = every_window(policy, source)
     if not 0 <= window < len(windows):
         raise IndexError(f"{source.path}: expected a window in 0..{len(windows) - 1}, given {window}")
     td = windows.gather(torch.tensor([window]))
@@ -111,28 +107,6 @@ def from_episode(policy: Policy, scene: Scene, *, seed: int, step: int) -> Momen
         instruction=str(seen[step].get("language_instruction", "")),
         ahead=policy.ahead,
         rate=rate,
-    )
-
-
-def _windows(policy: Policy, source: Source) -> Windows:
-    """Cut all windows of the kind the policy is trained on, held-out episodes among them."""
-    config = policy.recipe.config
-    data = config.get("data") or {}
-    if not source.in_place:
-        raise StoreError(
-            f"{source.path} ({source.format}) is too slow to read single windows from; convert it once: "
-            f"seerkit data convert {source.path} --out STORE"
-        )
-    language = data.get("language", ANNOTATION)
-    return Windows(
-        source,
-        steps=policy.steps,
-        chunk=config["chunk"],
-        ahead=policy.ahead,
-        cameras=policy.cameras,
-        episodes=spans(source, data.get("segments") or "labelled"),
-        sentence=None if language == ANNOTATION else str(language),
-        goal=sorted({str(key[1]) for key in policy.inputs if key[0] == "goal"}),
     )
 
 
