@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from seerkit import Policy, list_recipes, load_recipe
 from seerkit.check import check_recipe
 from seerkit.recipe import RecipeError, build, recipes_root
 from seerkit.sample import sample_batch
+from seerkit.train.settings import Settings
 from tests.small import small_policy, small_recipe
 
 WORDS = ("goal=words",)  # CLIP's text tower is built once, by test_every_recipe_works_small
@@ -38,6 +40,12 @@ def test_recipes_are_found() -> None:
         assert meta["summary"]
         assert meta["benchmark"]
         assert meta["paper"].startswith("https://"), f"{name} names no source paper"
+
+
+def test_every_setting_of_training_can_be_overridden_in_every_recipe() -> None:
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    for name in list_recipes():
+        assert set(load_recipe(name).config["train"]) == settings, name
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -85,7 +85,7 @@ def test_on_calvin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(losses(tmp_path / "runs/calvin-tenth")) > 0
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_on_libero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made_libero.write(tmp_path / "libero_90", made.episodes(6, (20, 24)))
@@ -97,7 +97,7 @@ def test_on_libero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_with_droid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made_rlds.write(tmp_path / "droid", made.episodes(4, (16, 20)))

@@ -107,7 +107,7 @@ def test_who_only_foresees_does_not_ask_what_an_action_means(tmp_path: Path) -> 
     for name, overrides, refusal in (
         ("gr1_video_pretrain", ("data.fps=15",), None),
         ("gr1_calvin", ("data.fps=15", "data.state=null"), "gripper.*'unknown'"),
-        ("gr1_calvin", ("data.fps=15", "data.state=null", "+data.gripper=unknown", "+data.action_scale=unknown"), None),
+        ("gr1_calvin", ("data.fps=15", "data.state=null", "data.gripper=unknown", "data.action_scale=unknown"), None),
     ):
         policy = small_policy(name, *overrides)
         settings = Settings.read(policy.recipe.config["train"], told)
