@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from seerkit.data.files import write_text
-from seerkit.data.rows import take
-from seerkit.data.source import Source, StoreError
+from seerkit.data.source import Source, StoreError, fingerprint
 from seerkit.data.store import FRAME_KINDS, META, FrameKind, Store
 from seerkit.data.writer import StoreWriter, copy_episode
 
@@ -85,13 +81,3 @@ def _begin(draft: Path, source: Source, frames: FrameKind) -> None:
         write_text(file, json.dumps(note))
     except OSError as error:
         raise StoreError(f"{draft} cannot be written: {error}") from error
-
-
-def fingerprint(source: Source) -> str:
-    """Return a short digest of a source's table, its conventions, and its first and last step."""
-    spans: Sequence[object] = [*source.episodes, *(source.segments or ())]
-    digest = hashlib.sha256(f"{source.conventions}{spans}".encode())
-    for key, array in sorted(source.arrays().items()):
-        digest.update("/".join(key).encode())
-        digest.update(take(array, torch.tensor([0, len(source) - 1])).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from seerkit import keys
 from seerkit.data.conventions import OPEN_IS_PLUS, STATES, Conventions
-from seerkit.data.convert import NOTE, Progress, fingerprint
+from seerkit.data.convert import NOTE, Progress
 from seerkit.data.files import fresh_folder, write_text
 from seerkit.data.jpeg import encode
 from seerkit.data.poses import follow
-from seerkit.data.source import Source, StoreError
+from seerkit.data.source import Source, StoreError, fingerprint
 from seerkit.data.writer import Array, check_arrays
 
 EXPERIMENT = "0000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -221,3 +222,13 @@ def describe(source: Source) -> str:
     spans = "" if source.segments is None else f"{labelled} segments, "
     kind = source.format.capitalize()
     return f"{kind}({str(source.path)!r}: {len(source.episodes)} episodes, {spans}{len(source)} steps, {cameras})"
+
+
+def fingerprint(source: Source) -> str:
+    """Return a short digest of a source's table, its conventions, and its first and last step."""
+    spans: Sequence[object] = [*source.episodes, *(source.segments or ())]
+    digest = hashlib.sha256(f"{source.conventions}{spans}".encode())
+    for key, array in sorted(source.arrays().items()):
+        digest.update("/".join(key).encode())
+        digest.update(take(array, torch.tensor([0, len(source) - 1])).numpy().tobytes())
+    return digest.hexdigest()[:16]

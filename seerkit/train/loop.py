@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from seerkit.data.formats import open_source
 from seerkit.data.sampler import Sampler
-from seerkit.data.source import Source
+from seerkit.data.source import Source, fingerprint
 from seerkit.train.checkpoint import Checkpoints
 from seerkit.train.logging import Bar, Clock, MetricLog
 from seerkit.train.parallel import World, join
@@ -150,6 +151,9 @@ class _Run:
                 raise TrainingError(f"the run saw {summary['windows']} windows, the store now has {len(self.windows)}")
             if summary.get("drawn") != (drawn := getattr(self.windows, "drawn", None)):
                 raise TrainingError(f"the run drew {summary.get('drawn')} windows of its data sets, now {drawn}")
+            if (seen := summary.get("data")) not in (None, self.data):
+                paths = ", ".join(str(source.path) for source in self.sources)
+                raise TrainingError(f"the run saw other data ({seen}) than {paths} holds now ({self.data})")
             self.best = math.inf if summary["best"] is None else summary["best"]
             self.metrics = dict(summary["metrics"])
 
@@ -232,6 +236,11 @@ class _Run:
         if self._sums:
             _refuse(self._means(self._sums[-1:]), update=self.trainer.done)
 
+    @functools.cached_property
+    def data(self) -> list[str]:
+        """Short digests of the data sets, wherever they lie."""
+        return [fingerprint(source) for source in self.sources]
+
     def _summary(self) -> dict[str, Any]:
         return {
             "update": self.trainer.done,
@@ -240,6 +249,7 @@ class _Run:
             "metrics": self.metrics,
             "settings": dataclasses.asdict(self.settings),
             "store": ", ".join(str(source.path) for source in self.sources),
+            "data": self.data,
             "windows": len(self.windows),
             "drawn": getattr(self.windows, "drawn", None),
             "conventions": dataclasses.asdict(self.sources[0].conventions),

@@ -165,6 +165,9 @@ def test_resume_refuses_what_does_not_fit(store: Store, tmp_path: Path) -> None:
     toy.run(store, tmp_path, toy.ToyPolicy())
     with pytest.raises(TrainingError, match=r"lr: saved 0\.01, given 0\.5"):
         toy.run(store, tmp_path, toy.ToyPolicy(), resume=True, lr=0.5)
+    with pytest.raises(TrainingError, match="the run saw other data"):
+        toy.run(toy.toy_store(tmp_path / "other", seed=6), tmp_path, toy.ToyPolicy(), resume=True)
+    toy.run(toy.toy_store(tmp_path / "elsewhere"), tmp_path, toy.ToyPolicy(), resume=True)
     other = toy.ToyPolicy()
     torch.nn.init.zeros_(other.frozen.weight)
     with pytest.raises(TrainingError, match="frozen parameters"):

@@ -127,9 +127,11 @@ def real_policy(*overrides: str) -> Policy:
     return build_policy("seer_tabletop", *small, *narrow, *shift, *overrides)
 
 
-def toy_store(path: Path, *, episodes: int = 6, cameras: tuple[str, ...] = ("primary",), side: int = 8) -> Store:
+def toy_store(
+    path: Path, *, episodes: int = 6, cameras: tuple[str, ...] = ("primary",), side: int = 8, seed: int = 5
+) -> Store:
     """Write episodes in which the word decides the direction of motion."""
-    random = torch.Generator().manual_seed(5)
+    random = torch.Generator().manual_seed(seed)
     with StoreWriter(path, Conventions(cameras=dict.fromkeys(cameras, (3, side, side)))) as writer:
         for number in range(episodes):
             length = 5 + number % 4
