@@ -36,7 +36,10 @@ def open_source(path: str | Path, *, format: str | None = None, **options: Any) 
     """
     path = Path(path)
     if not path.exists():
-        raise StoreError(f"{path} does not exist")
+        there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, there, n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise StoreError(f"{path} does not exist{hint}")
     name = format or format_of(path)
     if name == "store":
         _check_options("store", options, [])

@@ -174,3 +174,11 @@ def test_dividing_what_cannot_be_divided_leaves_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "split", str(store.path), "--out", str(tmp_path / "sides")])
     assert isinstance(result.exception, StoreError)
     assert os.listdir(tmp_path) == ["store"]
+
+
+def test_a_path_that_is_missing_comes_with_the_nearest_one(tmp_path: Path) -> None:
+    write(tmp_path / "demos")
+    with pytest.raises(StoreError, match=r"demoes does not exist; did you mean .*/demos\?"):
+        open_source(tmp_path / "demoes")
+    with pytest.raises(StoreError, match=r"nowhere/at_all does not exist$"):
+        open_source(tmp_path / "nowhere" / "at_all")
