@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seerkit.camera.resize import resize_crop
-from seerkit.camera.shift import apply_shift, draw_shifts
+from seerkit.camera.resize import check_frames, resize_crop, resize_frame
+from seerkit.camera.shift import apply_shift, draw_shifts, shift_frame
 
 
 class Pixels(nn.Module):
@@ -26,6 +26,9 @@ class Pixels(nn.Module):
         std: of each channel, for levels in [0, 1].
         shift: the largest shift in pixels of the resized image; 0 for none.
         shift_per: draw a shift for each ``"frame"`` or one for the whole ``"window"``.
+
+    Raises:
+        ValueError: the frames are of another shape or type, or ``shift_per`` is unknown.
 
     Shape:
         frames: uint8 ``(B, T, 3, H, W)``.
@@ -55,25 +58,25 @@ class Pixels(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         if frames.dim() != 5:
             raise ValueError(f"expected frames (B, T, 3, H, W), got shape {tuple(frames.shape)}")
+        check_frames(frames)
         pad = self.shift if self.training else 0
         shifts = draw_shifts(*frames.shape[:2], pad=pad, per=self.shift_per, device=frames.device)
-        if frames.device.type != "cpu":
-            return self._normalise(self._moved(frames, shifts, pad).float())
-        return self._one_by_one(frames, shifts, pad)
+        if frames.device.type == "cpu":
+            return self._one_by_one(frames, shifts - pad)
+        levels = resize_crop(frames, self.size)
+        return self._normalise((apply_shift(levels, shifts, pad) if pad else levels).float())
 
-    def _one_by_one(self, frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
+    def _one_by_one(self, frames: Tensor, offsets: Tensor) -> Tensor:
         """Prepare frame by frame, so that one stays in a CPU's cache; the 256 answers are looked up."""
         answers = self._normalise(torch.arange(256.0).expand(3, 1, 256).clone())[:, 0].numpy()
         pixels = torch.empty(*frames.shape[:3], self.size, self.size)
-        for place, frame, shift in zip(pixels.flatten(0, 1), frames.flatten(0, 1), shifts.flatten(0, 1), strict=True):
-            levels = self._moved(frame, shift, pad).numpy()
-            for channel, answer, out in zip(levels, answers, place.numpy(), strict=True):
+        moved = np.empty(pixels.shape[-3:], np.uint8)
+        arrays = (some.flatten(0, 1).contiguous().numpy() for some in (pixels, frames))
+        for place, frame, (x, y) in zip(*arrays, offsets.flatten(0, 1).tolist(), strict=True):
+            shift_frame(resize_frame(frame, self.size), x, y, out=moved)
+            for channel, answer, out in zip(moved, answers, place, strict=True):
                 np.take(answer, channel, out=out, mode="clip")
         return pixels
-
-    def _moved(self, frames: Tensor, shifts: Tensor, pad: int) -> Tensor:
-        levels = resize_crop(frames, self.size)
-        return apply_shift(levels, shifts, pad) if pad else levels
 
     def _normalise(self, levels: Tensor) -> Tensor:
         return levels.div_(255).sub_(self.mean).div_(self.std)

@@ -28,26 +28,46 @@ def resize_crop(images: Tensor, size: int) -> Tensor:
     Raises:
         ValueError: if the images are not uint8 with three channels.
     """
-    if images.dtype != torch.uint8 or images.dim() < 3 or images.shape[-3] != 3:
-        raise ValueError(f"expected uint8 images (..., 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    check_frames(images)
     if images.shape[-1] == images.shape[-2] == size:
         return images
     return _by_pillow(images, size) if images.device.type == "cpu" else resize_crop_products(images, size)
 
 
+def check_frames(images: Tensor) -> None:
+    """Make sure that these are frames of a camera: uint8 ``(..., 3, H, W)``.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if images.dtype != torch.uint8 or images.dim() < 3 or images.shape[-3] != 3:
+        raise ValueError(f"expected uint8 images (..., 3, H, W), got {images.dtype} {tuple(images.shape)}")
+
+
 def _by_pillow(images: Tensor, size: int) -> Tensor:
-    height, width = images.shape[-2:]
-    short = min(height, width)
-    wide, high = (int(size * side / short) for side in (width, height))
-    left, top = round((wide - size) / 2), round((high - size) / 2)
     resized = torch.empty(*images.shape[:-2], size, size, dtype=torch.uint8)
     frames = images.contiguous().view(-1, *images.shape[-3:]).numpy()
     for frame, place in zip(frames, resized.view(-1, *resized.shape[-3:]).numpy(), strict=True):
-        channels = [Image.frombuffer("L", (width, height), channel, "raw", "L", 0, 1) for channel in frame]
-        picture = Image.merge("RGB", channels)
-        levels = np.asarray(picture.resize((wide, high), Image.Resampling.BICUBIC))
-        place[...] = levels[top : top + size, left : left + size].transpose(2, 0, 1)
+        place[...] = resize_frame(frame, size)
     return resized
+
+
+def resize_frame(frame: np.ndarray, size: int) -> np.ndarray:
+    """Do it with Pillow for one frame, which must lie in memory without gaps.
+
+    Shape:
+        frame: uint8 ``(3, H, W)``.
+        returns: uint8 ``(3, size, size)``, a view of the frame or of Pillow's answer.
+    """
+    height, width = frame.shape[-2:]
+    if height == width == size:
+        return frame
+    short = min(height, width)
+    wide, high = (int(size * side / short) for side in (width, height))
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    channels = [Image.frombuffer("L", (width, height), channel, "raw", "L", 0, 1) for channel in frame]
+    levels = np.asarray(Image.merge("RGB", channels).resize((wide, high), Image.Resampling.BICUBIC))
+    return levels[top : top + size, left : left + size].transpose(2, 0, 1)
 
 
 def resize_crop_products(images: Tensor, size: int) -> Tensor:

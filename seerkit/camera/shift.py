@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,17 +50,27 @@ def apply_shift(images: Tensor, shifts: Tensor, pad: int) -> Tensor:
 def _by_copying(images: Tensor, offset: Tensor) -> Tensor:
     """Do it frame by frame with block copies, several times quicker on a CPU than picking pixel by pixel."""
     moved = torch.empty_like(images, memory_format=torch.contiguous_format)
-    height, width = images.shape[-2:]
     frames, places = (some.reshape(-1, *images.shape[-3:]).numpy() for some in (images, moved))
     for frame, place, (x, y) in zip(frames, places, offset.reshape(-1, 2).tolist(), strict=True):
-        left, right = max(0, -x), width - max(0, x)
-        top, bottom = max(0, -y), height - max(0, y)
-        place[:, top:bottom, left:right] = frame[:, top + y : bottom + y, left + x : right + x]
-        place[:, top:bottom, :left] = place[:, top:bottom, left : left + 1]
-        place[:, top:bottom, right:] = place[:, top:bottom, right - 1 : right]
-        place[:, :top] = place[:, top : top + 1]
-        place[:, bottom:] = place[:, bottom - 1 : bottom]
+        shift_frame(frame, x, y, out=place)
     return moved
+
+
+def shift_frame(frame: np.ndarray, x: int, y: int, *, out: np.ndarray) -> None:
+    """Write a frame's pixels from ``x`` to the right and ``y`` down on, with its border repeated where there are none.
+
+    Shape:
+        frame: ``(C, H, W)``, of any layout in memory.
+        out: ``(C, H, W)``, another array.
+    """
+    height, width = frame.shape[-2:]
+    left, right = max(0, -x), width - max(0, x)
+    top, bottom = max(0, -y), height - max(0, y)
+    out[:, top:bottom, left:right] = frame[:, top + y : bottom + y, left + x : right + x]
+    out[:, top:bottom, :left] = out[:, top:bottom, left : left + 1]
+    out[:, top:bottom, right:] = out[:, top:bottom, right - 1 : right]
+    out[:, :top] = out[:, top : top + 1]
+    out[:, bottom:] = out[:, bottom - 1 : bottom]
 
 
 def random_shift(

@@ -63,3 +63,15 @@ def test_shifting_levels_is_shifting_pixels() -> None:
     torch.manual_seed(1)
     assert torch.equal(shifted, random_shift(plain, 4))
     assert not torch.equal(shifted, plain)
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    pixels = Pixels(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(
+        ValueError, match=r"expected uint8 images \(\.\.\., 3, H, W\), got torch.float32 \(1, 2, 3, 20, 20\)"
+    ):
+        pixels(torch.rand(1, 2, 3, 20, 20))
+    with pytest.raises(ValueError, match=r"got torch.uint8 \(1, 2, 4, 16, 16\)"):
+        pixels(torch.zeros(1, 2, 4, 16, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"\(B, T, 3, H, W\)"):
+        pixels(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
