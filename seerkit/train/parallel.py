@@ -161,7 +161,7 @@ class Replicas:
             self._objective = _shard(self._objective, world)
         else:
             self._objective = DistributedDataParallel(
-                self._objective, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
+                self._objective, init_sync=False, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
 
     @property
