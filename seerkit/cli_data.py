@@ -147,5 +147,10 @@ def _bar(unit: str) -> Iterator[Progress]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+        def told(done: int, total: int) -> None:
+            if not bars.task_ids:  # no bar above an error that comes before any work
+                bars.add_task("")
+            bars.update(bars.task_ids[0], completed=done, total=total)
+
+        yield told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from seerkit.data.files import write_text
@@ -46,10 +47,9 @@ def convert(source: Source, out: str | Path, *, frames: FrameKind = "raw", progr
     segments = source.segments is not None
     with StoreWriter(draft, source.conventions, frames=frames, segments=segments, append=True) as writer:
         committed = time.monotonic()
-        _tell(progress, writer.steps, source)
+        _tell(progress, source, writer.steps, 0)
         for index in range(writer.episodes, len(source.episodes)):
-            copy_episode(writer, source, index)
-            _tell(progress, writer.steps, source)
+            copy_episode(writer, source, index, progress=partial(_tell, progress, source, writer.steps))
             if time.monotonic() - committed > COMMIT_EVERY:
                 writer.commit()
                 committed = time.monotonic()
@@ -58,9 +58,9 @@ def convert(source: Source, out: str | Path, *, frames: FrameKind = "raw", progr
     return Store(out)
 
 
-def _tell(progress: Progress | None, steps: int, source: Source) -> None:
+def _tell(progress: Progress | None, source: Source, before: int, steps: int) -> None:
     if progress is not None:
-        progress(steps, len(source))
+        progress(before + steps, len(source))
 
 
 def _begin(draft: Path, source: Source, frames: FrameKind) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -267,10 +267,12 @@ def _check_one(
     return tensor
 
 
-def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
+def copy_episode(
+    writer: StoreWriter, source: Source, index: int, *, progress: Callable[[int], None] | None = None
+) -> Episode:
     """Append one episode of a source, with its segments; at most `BLOCK` steps are in memory at a time.
 
-    Frames that are JPEG and stay so are copied as they are.
+    Frames that are JPEG and stay so are copied as they are. ``progress`` is told how many of its steps are written.
 
     Raises:
         StoreError: what is read has not the checksum that a store recorded, or the writer does not take it.
@@ -283,8 +285,13 @@ def copy_episode(writer: StoreWriter, source: Source, index: int) -> Episode:
     def read(array: Tensor | Rows, part: Tensor) -> Tensor | Encoded:
         return array.encoded(part) if writer.frames == "jpeg" and isinstance(array, JpegRows) else take(array, part)
 
-    blocks = ({key: read(array, part) for key, array in arrays.items()} for part in rows)
-    episode = writer.add_blocks(blocks, **about)
+    def blocks() -> Iterator[dict[tuple[str, ...], Tensor | Encoded]]:
+        for part in rows:
+            yield {key: read(array, part) for key, array in arrays.items()}
+            if progress is not None:
+                progress(int(part[-1]) + 1 - facts.start)
+
+    episode = writer.add_blocks(blocks(), **about)
     for name in facts.checksums.keys() & episode.checksums.keys():
         alike = not name.startswith("/".join(keys.IMAGE)) or getattr(source, "kind", None) == writer.frames
         if alike and facts.checksums[name] != episode.checksums[name]:

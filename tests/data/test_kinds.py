@@ -182,3 +182,16 @@ def test_a_path_that_is_missing_comes_with_the_nearest_one(tmp_path: Path) -> No
         open_source(tmp_path / "demoes")
     with pytest.raises(StoreError, match=r"nowhere/at_all does not exist$"):
         open_source(tmp_path / "nowhere" / "at_all")
+
+
+def test_a_long_episode_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seerkit.data.writer.BLOCK", 3)
+    source = write(tmp_path / "demos", numbers=(0, 1))
+    told: list[tuple[int, int]] = []
+    convert(source, tmp_path / "copy", progress=lambda done, total: told.append((done, total)))
+    ends = [start + min(3 * n, length) for start, length in _spans(source) for n in range(1, -(-length // 3) + 1)]
+    assert told == [(done, len(source)) for done in [0, *ends]]
+
+
+def _spans(store: Store) -> list[tuple[int, int]]:
+    return [(episode.start, episode.length) for episode in store.episodes]
