@@ -51,6 +51,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         asked: how many tasks have been asked for since the environment was made.
         oracle: tells which tasks were done, and holds the sentences.
+        settings: which button and near plane, for reports.
         world: the simulated table.
     """
 
@@ -75,6 +76,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.oracle = read_oracle(assets)
         described = read_scene(scene, assets)
         self._renderer = None if renderer == "none" else Renderer(scene, assets, renderer=renderer, near=nearval)
+        self.settings: dict[str, Any] = {"button": button, "nearval": nearval}
         self.world = World(described, button=button)
         self.drawing = True
         self.action_space = action_space()

@@ -268,8 +268,13 @@ def test_a_recipe_says_how_calvin_is_played() -> None:
 
 
 def test_what_is_not_the_benchmark_is_said() -> None:
-    drawn = {"Calvin-D": {"renderer": "egl: llvmpipe"}}
+    drawn: dict[str, dict] = {"Calvin-D": {"renderer": "egl: llvmpipe"}}
     assert cautions(Scene("calvin_d"), 1000, drawn) == []
     told = cautions(Scene("calvin_a", horizon=20, sentences={}), 20, {"Calvin-A": {"renderer": "tiny"}})
     for line, word in zip(told, ("TinyRenderer", "20 of", "20 steps", "sentences", "scene D"), strict=True):
+        assert word in line
+    drawn["Calvin-D"]["settings"] = {"button": "head", "nearval": 0.01}
+    assert cautions(Scene("calvin_d"), 1000, drawn) == []
+    drawn["Calvin-D"]["settings"] = {"button": "1431a46", "nearval": 1.0}
+    for line, word in zip(cautions(Scene("calvin_d"), 1000, drawn), ("near plane at 1.0", "version 1431a46"), strict=True):
         assert word in line
