@@ -92,6 +92,8 @@ class _Play:
         if ledger is not None:
             self.done = {index: one for index, one in ledger.episodes.items() if index < plan.episodes}
         self.last = time.perf_counter()
+        self.answers: list[tuple[bool, float]] = []
+        self.noted = 0
 
     def play(self) -> Rollout:
         self._tell()
@@ -103,7 +105,8 @@ class _Play:
         films = map(self.ledger.film, range(min(self.plan.record, self.plan.episodes)))
         recordings = tuple(film for film in films if film is not None)
         said = {self.scene.task: self.ledger.environment or {}}
-        return Rollout(episodes, recordings, played.latency, self.ledger.seconds, said)
+        rows = 1 if asked_apart(self.policy, self.plan) else self.plan.workers
+        return Rollout(episodes, recordings, self.ledger.latency(rows=rows), self.ledger.seconds, said)
 
     def _play(self, left: Sequence[int]) -> Rollout:
         apart, workers = asked_apart(self.policy, self.plan), self.plan.workers
@@ -117,14 +120,15 @@ class _Play:
                 self.ledger.settle(envs.call("described")[0])  # pyright: ignore[reportAttributeAccessIssue]
             self.last = time.perf_counter()
             table = Table(agent, envs, left, seed=0, filmed=filmed, ahead=self.policy.recipe.ahead, note=self._note)
+            self.answers = table.timed
             return table.play(self.scene.task)
 
     def _note(self, episode: Episode, film: Recording | None) -> None:
         self.done[episode.index] = episode
-        now = time.perf_counter()
+        now, answers = time.perf_counter(), self.answers[self.noted :]
         if self.ledger is not None:
-            self.ledger.add(episode, film, seconds=now - self.last)
-        self.last = now
+            self.ledger.add(episode, film, seconds=now - self.last, answers=answers)
+        self.last, self.noted = now, self.noted + len(answers)
         self._tell()
 
     def _tell(self) -> None:

@@ -125,6 +125,11 @@ def test_any_workers_and_a_kill_leave_the_same_report(tmp_path: Path) -> None:
     assert 1 <= done < 3
     assert not (killed / "report.json").exists()
     run(*command(checkpoint, killed, "--workers", "1"))
+    first = json.loads((killed / "report.json").read_text())["actors"]["trained"]
+    run(*command(checkpoint, killed, "--workers", "1"))  # nothing is left to play
+    assert json.loads((killed / "report.json").read_text())["actors"]["trained"] == first
+    assert first["latency"]["rows"] == 1
+    assert first["latency"]["calls"] > 20
     one, two, resumed = (numbers(tmp_path / name) for name in ("one", "two", "killed"))
     assert resumed == one
     assert one["provenance"]["protocol"].pop("workers") == 1

@@ -202,12 +202,53 @@ def test_a_ledger_keeps_every_episode_and_forgets_half_a_line(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"another evaluation \(weights: there 'ab', now 'cd'\).*--fresh"):
         Ledger(tmp_path, {**of, "weights": "cd"})
     assert path.read_bytes() == whole
-    fresh = Ledger(tmp_path, {**of, "weights": "cd"}, fresh=True)
+    for text, message in (
+        ("{}\n", "no episodes this version of seerkit reads"),
+        ('{"a": 1}\n', "line 3, is no episode"),
+    ):
+        path.write_bytes((b"" if text == "{}\n" else whole[: whole.index(b'{"index')]) + text.encode())
+        with pytest.raises(ValueError, match=message):
+            Ledger(tmp_path, of)
+
+
+def test_nothing_is_forgotten_or_written_before_the_simulator_runs(tmp_path: Path) -> None:
+    of, path = {"weights": "ab"}, tmp_path / "sequences.jsonl"
+    first = Ledger(tmp_path, of)
+    with pytest.raises(RuntimeError, match="settle"):
+        first.add(sequence_of(0, 2), None, seconds=1.0)
+    first.close()
+    assert not path.exists()
+    film = rollout(FakeAgent(1), ROW, episodes=1, workers=1, record=1).recordings[0]
+    kept = Ledger(tmp_path, of)
+    kept.settle({"renderer": "tiny"})
+    kept.add(sequence_of(0, 2), film, seconds=1.0)
+    kept.close()
+    whole = path.read_bytes()
+    fresh = Ledger(tmp_path, {"weights": "cd"}, fresh=True)
     assert fresh.episodes == {}
+    assert path.read_bytes() == whole
+    fresh.settle({"renderer": "egl"})
+    assert fresh.film(0) is None
     fresh.close()
-    path.write_text("{}\n")
-    with pytest.raises(ValueError, match="no episodes this version of seerkit reads"):
-        Ledger(tmp_path, of)
+    assert b"cd" in path.read_bytes()
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_how_long_answers_took_outlives_a_kill(tmp_path: Path) -> None:
+    """The first answer of a process loads and allocates; of several processes the first one's is told."""
+    for run, (warm_up, took) in enumerate(((0.5, 0.010), (0.7, 0.020))):
+        ledger = Ledger(tmp_path, {})
+        ledger.settle({})
+        ledger.add(sequence_of(2 * run, 2), None, seconds=1.0, answers=[(True, warm_up), (True, 9.0), (False, took)])
+        ledger.add(sequence_of(2 * run + 1, 2), None, seconds=1.0, answers=[(False, 2 * took)])
+        ledger.close()
+    ledger = Ledger(tmp_path, {})
+    told = ledger.latency(rows=4)
+    assert told is not None
+    assert (told.calls, told.warm_up, told.rows, told.foreseeing) == ((10.0, 20.0, 20.0, 40.0), 500.0, 4, False)
+    assert ledger.seconds == 4.0
+    ledger.close()
+    assert Ledger(tmp_path / "none", {}).latency(rows=1) is None
 
 
 def test_other_sentences_are_read_checked_and_chosen(tmp_path: Path) -> None:
@@ -276,5 +317,7 @@ def test_what_is_not_the_benchmark_is_said() -> None:
     drawn["Calvin-D"]["settings"] = {"button": "head", "nearval": 0.01}
     assert cautions(Scene("calvin_d"), 1000, drawn) == []
     drawn["Calvin-D"]["settings"] = {"button": "1431a46", "nearval": 1.0}
-    for line, word in zip(cautions(Scene("calvin_d"), 1000, drawn), ("near plane at 1.0", "version 1431a46"), strict=True):
+    for line, word in zip(
+        cautions(Scene("calvin_d"), 1000, drawn), ("near plane at 1.0", "version 1431a46"), strict=True
+    ):
         assert word in line
