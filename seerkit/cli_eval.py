@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,9 +152,8 @@ def sum_up(report: Report, folder: Path, console: Console) -> None:
             continue
         for place, rate in enumerate(chains[actor].in_a_row, start=1):
             console.print(f"{place} in a row{_rate(rate)}", highlight=False)
-        length = chains[actor].length
-        ends = f"(95 % interval {length.low:.2f} to {length.high:.2f})"
-        console.print(f"[bold]average length {length.value:.2f}[/]   {ends}", highlight=False)
+        length, told = chains[actor].length, chains[actor].length_told
+        console.print(f"[bold]average length {length.value:.2f}[/]   ({told})", highlight=False)
     for warning in report.warnings:
         console.print(f"[yellow]note[/] {escape(warning)}", highlight=False, soft_wrap=True)
     console.print(f"page: [bold]{escape(str((folder / 'report.html').resolve()))}[/]", soft_wrap=True)
@@ -163,20 +164,24 @@ def _rate(rate: Interval) -> str:
 
 
 class Bars:
-    """One progress bar per actor of an evaluation, drawn on stderr.
+    """Say on stderr how far every actor of an evaluation is: by a bar each, or without a terminal by lines.
 
     Args:
         unit: what successes are counted as: ``"won"``, or on average per episode.
+        every: seconds between lines; the log of a job that runs for a day shall tell how long it still takes.
     """
 
-    def __init__(self, *, unit: str = "won") -> None:
+    def __init__(self, *, unit: str = "won", every: float = 60.0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._unit = unit
+        self._unit, self._every = unit, every
         columns = ("{task.description:<10}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[won]}"))
-        left = TimeRemainingColumn()
-        self._bars = Progress(*columns, left, console=Console(stderr=True), speed_estimate_period=MEMORY)
+        left, self._console = TimeRemainingColumn(), Console(stderr=True)
+        lines = not self._console.is_terminal
+        self._bars = Progress(*columns, left, console=self._console, speed_estimate_period=MEMORY, disable=lines)
         self._tasks: dict[str, Any] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._said = -every
 
     def __enter__(self) -> Bars:
         return self
@@ -192,3 +197,15 @@ class Bars:
         if actor not in self._tasks:
             self._tasks[actor] = self._bars.add_task(actor, total=total, completed=done, won=said)
         self._bars.update(self._tasks[actor], completed=done, total=total, won=said)
+        if not self._console.is_terminal:
+            self._say(actor, done, total, said)
+
+    def _say(self, actor: str, done: int, total: int, said: str) -> None:
+        now = time.monotonic()
+        since, before = self._began.setdefault(actor, (now, done))
+        if done < total and now - self._said < self._every:
+            return
+        self._said = now
+        seconds = (total - done) * (now - since) / (done - before) if done > before else None
+        left = "" if seconds is None or done == total else f", about {timedelta(seconds=round(seconds))} left"
+        self._console.print(f"{actor} {done}/{total}, {said}{left}", highlight=False, soft_wrap=True)

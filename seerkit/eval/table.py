@@ -103,7 +103,7 @@ class Table:
         for row in np.flatnonzero(rows).tolist():
             self.told[row] = self.now[row] = str(info["instruction"][row])
             self.task[row] = str(info["task"][row]) if "task" in info else ""
-            if self.playing[row] in self.filmed:
+            if self.playing[row] in self.filmed and "image" in observation:
                 self.tapes[row] = _Tape(observation["image"], row)
         if isinstance(self.actor, EpisodeActor):
             self.actor.begin(self.envs, rows, seeds)

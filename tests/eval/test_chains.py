@@ -1,12 +1,15 @@
 """Scores of sequences of tasks, in reports and side by side."""
 
+import io
 import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from seerkit.cli_eval import Bars, sum_up
 from seerkit.eval.chains import Chains
 from seerkit.eval.compare import compare
 from seerkit.eval.difference import mcnemar, sign_flip
@@ -29,6 +32,31 @@ def test_scores_are_those_of_the_benchmark() -> None:
     assert told["open_drawer"] == (10, 7, 10)
     assert told["stack_block"] == (4, 2, 13)
     assert told["close_drawer"] == (2, 2, 14)
+
+
+def test_an_interval_without_width_is_not_given_for_certainty() -> None:
+    alike = Report("Mine", {"trained": Rollout(tuple(sequence_of(index, 0) for index in range(3)))})
+    console = Console(file=io.StringIO(), width=200)
+    sum_up(alike, Path(), console)
+    assert "average length 0.00   (no interval: all sequences went alike)" in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    page = render(alike)
+    assert "0.00 to 0.00" not in page
+    assert "no interval: all sequences went alike" in page
+
+
+def test_without_a_terminal_lines_tell_how_long_it_still_takes(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter((0.0, 10.0, 70.0, 75.0, 100.0))
+    monkeypatch.setattr("seerkit.cli_eval.time.monotonic", lambda: next(now))
+    with Bars(unit="tasks in a row", every=60.0) as bars:
+        for done, tasks in ((4, 8), (5, 8), (6, 9), (7, 14), (8, 15)):  # it was resumed after four
+            bars.told("trained", done, 8, tasks)
+    assert capfd.readouterr().err.splitlines() == [
+        "trained 4/8, 2.00 tasks in a row",
+        "trained 6/8, 1.50 tasks in a row, about 0:01:10 left",
+        "trained 8/8, 1.88 tasks in a row",
+    ]
 
 
 def report(folder: Path, lengths: tuple[int, ...], **known: object) -> Path:
