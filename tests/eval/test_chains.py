@@ -79,6 +79,7 @@ def test_a_report_of_sequences(tmp_path: Path) -> None:
     assert page.count('class="sortable"') == 3  # tasks, sequences, published
     published = page.split('id="published"')[1].split("<section")[0]
     assert "<span>here</span>" in published
+    assert "<span>4.30</span>" in published  # as its source prints it
     assert "70.0 / 50.0 / 40.0 / 20.0 / 20.0" in published
     assert "<video" not in render(Report("Bare", {"trained": Rollout((sequence_of(0, 2),))}))
 
