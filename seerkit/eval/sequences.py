@@ -54,11 +54,17 @@ def play_sequences(
 
 
 def identity(policy: "Policy", plan: "Plan") -> dict[str, Any]:
-    """Name everything that decides how a sequence goes, the machine's rounding aside."""
+    """Name everything that decides how a sequence goes, the machine's rounding aside.
+
+    Threads and films are among it: a matrix product over more threads may round differently, and so may a policy that
+    also draws what it foresees, if other tokens are computed with those of the action.
+    """
+    import torch
+
     from seerkit.eval.in_a_row import hash_of_sentences, hash_of_sequences
 
     (scene,) = plan.scenes
-    installed = versions()
+    installed, device = versions(), next(policy.parameters()).device.type
     return {
         "weights": weights_hash(policy.state_dict()),
         "recipe": policy.recipe.hash,
@@ -71,7 +77,8 @@ def identity(policy: "Policy", plan: "Plan") -> dict[str, Any]:
         "filmed": plan.record,
         "apart": asked_apart(policy, plan),
         "rows": None if asked_apart(policy, plan) else plan.workers,
-        "device": next(policy.parameters()).device.type,
+        "device": device,
+        "threads": torch.get_num_threads() if device == "cpu" else None,
         "versions": {name: installed[name] for name in DECIDING},
     }
 

@@ -1,6 +1,7 @@
 """Tasks in a row: who forgets when, what is drawn, what is filmed, and what is kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from seerkit.eval.in_a_row import hash_of_sequences, read_sentences, sentence
 from seerkit.eval.ledger import Ledger
 from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
-from seerkit.eval.sequences import cautions
+from seerkit.eval.sequences import cautions, identity
 from tests.eval.fakes import FakeAgent
 from tests.eval.in_a_row import ASKED, FakeRow, sequence_of
 from tests.small import small_policy
@@ -249,6 +250,23 @@ def test_how_long_answers_took_outlives_a_kill(tmp_path: Path) -> None:
     assert ledger.seconds == 4.0
     ledger.close()
     assert Ledger(tmp_path / "none", {}).latency(rows=1) is None
+
+
+def test_what_may_round_differently_is_part_of_what_is_resumed(policy: Policy) -> None:
+    plan, threads = Plan("calvin_d", episodes=3), torch.get_num_threads()
+    said = [
+        identity(policy, replace(plan, record=record, workers=workers)) for record, workers in ((4, 2), (0, 2), (4, 3))
+    ]
+    assert said[0] != said[1]
+    assert said[0] == said[2]  # on a CPU every environment is acted for by itself
+    torch.set_num_threads(threads + 1)
+    try:
+        other = identity(policy, plan)
+    finally:
+        torch.set_num_threads(threads)
+    assert {name for name in other if other[name] != said[0][name]} == {"threads"}
+    together = [identity(policy, replace(plan, workers=workers, apart=False)) for workers in (2, 3)]
+    assert together[0]["rows"] != together[1]["rows"]
 
 
 def test_other_sentences_are_read_checked_and_chosen(tmp_path: Path) -> None:
