@@ -129,7 +129,7 @@ def test_any_workers_and_a_kill_leave_the_same_report(tmp_path: Path) -> None:
     run(*command(checkpoint, killed, "--workers", "1"))  # nothing is left to play
     assert json.loads((killed / "report.json").read_text())["actors"]["trained"] == first
     assert first["latency"]["rows"] == 1
-    assert first["latency"]["calls"] > 20
+    assert first["latency"]["calls"] >= 10  # of both processes: twice six that were not filmed, but for their first
     one, two, resumed = (numbers(tmp_path / name) for name in ("one", "two", "killed"))
     assert resumed == one
     assert one["provenance"]["protocol"].pop("workers") == 1
