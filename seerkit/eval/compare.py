@@ -35,7 +35,8 @@ RULES = (
     "protocol.steps_per_task",
     "protocol.sentences_sha256",
     "protocol.round_actions",
-    "simulator",
+    "settings",
+    "simulators",
     "renderer.environments",
 )
 """Entries that say how an environment is played, whoever plays."""

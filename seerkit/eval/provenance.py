@@ -73,7 +73,7 @@ def provenance(
             **(config.get("pixels") or {}),
         },
         "conventions": conventions(config, said),
-        "simulator": {task: dict(one.get("settings") or {}) for task, one in said.items()},
+        "settings": {task: dict(one.get("settings") or {}) for task, one in said.items()},
         "renderer": {**renderer(), "environments": {task: one["renderer"] for task, one in said.items()}},
         "versions": versions(),
         "machine": machine(),

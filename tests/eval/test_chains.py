@@ -115,13 +115,13 @@ def test_other_rules_are_said_beside_the_verdict(tmp_path: Path) -> None:
     def known(steps: int, button: str, renderer: str) -> dict:
         drawn = {"environments": {"Calvin-D": renderer}}
         return {"protocol": {"steps_per_task": steps, "workers": steps}, "renderer": drawn} | (
-            {"simulator": {"Calvin-D": {"button": button}}} if button else {}
+            {"settings": {"Calvin-D": {"button": button}}} if button else {}
         )
 
     one = report(tmp_path / "a", LENGTHS, **known(360, "head", "egl"))
     other = report(tmp_path / "b", LENGTHS, **known(20, "1431a46", "tiny"))
     (note,) = compare(one, other).notes
-    for name in ("protocol.steps_per_task", "simulator.Calvin-D.button", "renderer.environments.Calvin-D"):
+    for name in ("protocol.steps_per_task", "settings.Calvin-D.button", "renderer.environments.Calvin-D"):
         assert name in note
     assert "workers" not in note
     assert compare(one, report(tmp_path / "c", LENGTHS, **known(360, "", "egl"))).notes == ()
