@@ -16,6 +16,7 @@ from seerkit.eval.difference import mcnemar, sign_flip
 from seerkit.eval.html import render
 from seerkit.eval.records import Episode, Rollout
 from seerkit.eval.report import Report
+from tests.eval.browser import opened
 from tests.eval.in_a_row import sequence_of
 
 LENGTHS = (0, 0, 1, 5, 2, 3, 3, 1, 5, 0)
@@ -125,3 +126,22 @@ def test_other_rules_are_said_beside_the_verdict(tmp_path: Path) -> None:
         assert name in note
     assert "workers" not in note
     assert compare(one, report(tmp_path / "c", LENGTHS, **known(360, "", "egl"))).notes == ()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_page_of_the_whole_benchmark_opens_and_sorts(browser: str, tmp_path: Path) -> None:
+    page_of = report(tmp_path, tuple(index * 7 % 6 for index in range(1000))) / "report.html"
+    assert page_of.stat().st_size < 2**20
+    with opened(browser, page_of) as page:
+        assert page.evaluate("document.querySelectorAll('.bar').length") == 5
+        column = "[...document.querySelectorAll('#sequences tbody tr')].map(row => Number(row.cells[1].textContent))"
+        page.evaluate("document.querySelectorAll('#sequences th button')[1].click()")
+        found = page.evaluate(column)
+        assert (len(found), found) == (1000, sorted(found))
+        page.evaluate("document.querySelectorAll('#tasks th button')[1].click()")
+        shares = "[...document.querySelectorAll('#tasks tbody tr')].map(row => Number(row.cells[1].dataset.value))"
+        assert page.evaluate(shares) == sorted(page.evaluate(shares))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.complaints == []
+        assert [url for url in page.requests if not url.startswith(("data:", "file:", "about:"))] == []
