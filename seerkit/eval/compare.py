@@ -229,7 +229,7 @@ def _within(name: str, known: Sequence[str]) -> bool:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:
             yield name, value

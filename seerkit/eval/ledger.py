@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from seerkit.eval.compare import differing
 from seerkit.eval.records import Attempt, Episode, Latency, Recording
 from seerkit.eval.report import finite, write_atomic
 
@@ -102,9 +103,8 @@ class Ledger:
         self._refuse_other(found["of"], self._head["of"])
 
     def _refuse_other(self, found: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        names = [name for name in {**found, **now} if found.get(name) != now.get(name)]
-        if names:
-            told = "; ".join(f"{name}: there {found.get(name)!r}, now {now.get(name)!r}" for name in names)
+        told = "; ".join(f"{one.name}: there {one.first!r}, now {one.second!r}" for one in differing(found, now))
+        if told:
             raise ValueError(
                 f"{self.folder} holds episodes of another evaluation ({told}); choose another --out, or begin anew "
                 "with --fresh"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seerkit.eval.evaluate import Plan, Progress
     from seerkit.policy import Policy
 
-DECIDING = ("python", "torch", "numpy", "gymnasium", "pybullet", "seerkit")
+DECIDING = ("python", "torch", "timm", "open_clip_torch", "numpy", "gymnasium", "pybullet", "seerkit")
 """Packages another version of which may play on differently."""
 STANDARD = {"nearval": 0.01, "button": "head"}
 """Settings of the table that need no words in a report."""

@@ -141,4 +141,5 @@ def test_any_workers_and_a_kill_leave_the_same_report(tmp_path: Path) -> None:
         command(checkpoint, killed, "--option", "button=1431a46"), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "episodes of another evaluation (options: there {'renderer': 'tiny'}" in " ".join(refused.stderr.split())
+    told = "episodes of another evaluation (options.button: there '(not there)', now '1431a46')"
+    assert told in " ".join(refused.stderr.split())

@@ -202,6 +202,8 @@ def test_a_ledger_keeps_every_episode_and_forgets_half_a_line(tmp_path: Path) ->
     again.close()
     with pytest.raises(ValueError, match=r"another evaluation \(weights: there 'ab', now 'cd'\).*--fresh"):
         Ledger(tmp_path, {**of, "weights": "cd"})
+    with pytest.raises(ValueError, match=r"evaluation \(options\.button: there '\(not there\)', now 'head'\)"):
+        Ledger(tmp_path, {**of, "options": {"button": "head"}})
     assert path.read_bytes() == whole
     for text, message in (
         ("{}\n", "no episodes this version of seerkit reads"),
