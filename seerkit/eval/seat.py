@@ -86,10 +86,11 @@ class Seat(gym.Wrapper):
     def described(self) -> dict[str, Any]:
         """Say in plain values what the numbers of this environment are, by the names of a recipe's ``data`` section.
 
+        ``settings`` is what else decides how it goes on, by name, defaults included.
+
         Returns:
             ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
-            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said;
-            ``settings``: what else decides how it goes on, by name, defaults included.
+            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said.
         """
         base: Any = self.unwrapped
         space = self.observation_space
@@ -98,6 +99,7 @@ class Seat(gym.Wrapper):
         layouts = {entries: name for name, entries in contract.STATES.items()}
         drawn_by = getattr(base, "renderer", None)
         return {
+            "settings": dict(getattr(base, "settings", {})),
             "frames": {camera: list(box.shape) for camera, box in images.items()},
             "state": layouts.get(names) or list(names) or None,
             "fps": float(self.metadata.get("render_fps", contract.CONTROL_HZ)),
@@ -105,7 +107,6 @@ class Seat(gym.Wrapper):
             "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
             "axes": getattr(base, "axes", contract.AXES),
             "renderer": drawn_by if isinstance(drawn_by, str) else None,
-            "settings": dict(getattr(base, "settings", {})),
         }
 
     def _keep(self, observation: dict[str, Any], info: dict[str, Any]) -> None:

@@ -148,8 +148,13 @@ def cautions(scene: Scene, count: int, said: Mapping[str, Mapping[str, Any]]) ->
     """Say where an evaluation is not the benchmark, one sentence each."""
     from seerkit.envs.calvin.protocol import COUNT, EPISODE_STEPS
 
-    one = next(iter(said.values()), {})
-    told = [*_of_table(str(one.get("renderer")), one.get("settings") or {})]
+    told = []
+    renderer = str(next(iter(said.values()), {}).get("renderer"))
+    if renderer.startswith("tiny"):
+        told.append(
+            "Drawn by TinyRenderer: no shadows, and about 20 of 255 levels from the pictures policies learn from. "
+            "These scores are not comparable with others."
+        )
     if count < COUNT:
         told.append(f"{count} of the benchmark's {COUNT} sequences.")
     if scene.task_steps != EPISODE_STEPS:
@@ -158,15 +163,10 @@ def cautions(scene: Scene, count: int, said: Mapping[str, Mapping[str, Any]]) ->
         told.append("Asked for in other sentences than the benchmark's.")
     if not scene.name.startswith("seerkit/Calvin-D"):
         told.append("Initial states and sequences are written for scene D; here some ask for what cannot be done.")
-    return told
+    return [*told, *_of_settings(next(iter(said.values()), {}).get("settings") or {})]
 
 
-def _of_table(renderer: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    if renderer.startswith("tiny"):
-        yield (
-            "Drawn by TinyRenderer: no shadows, and about 20 of 255 levels from the pictures policies learn from. "
-            "These scores are not comparable with others."
-        )
+def _of_settings(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("nearval", STANDARD["nearval"]) != STANDARD["nearval"]:
         yield (
             f"Drawn with the near plane at {settings['nearval']} m instead of {STANDARD['nearval']} m: other edges "

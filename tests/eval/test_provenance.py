@@ -17,9 +17,9 @@ from tests.eval.fakes import FakeAgent, FakeReach
 class Spoken(FakeReach):
     """An environment that says what its numbers mean, and what draws it."""
 
+    settings = {"button": "head"}  # noqa: RUF012 - an attribute, as environments have it
     metadata = {"render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
     renderer = "EGL, llvmpipe"
-    settings = {"button": "head"}  # noqa: RUF012 - an attribute, as environments have it
     state_names = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]", "gripper")
 
 
@@ -28,6 +28,7 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
     played = rollout(FakeAgent(max(1, workers)), Scene(Spoken, horizon=5, start="fork"), episodes=2, workers=workers)
     assert played.environments == {
         "Spoken": {
+            "settings": {"button": "head"},
             "frames": {"primary": [3, 16, 16], "wrist": [3, 16, 16]},
             "state": "pose_gripper",
             "fps": 20.0,
@@ -35,7 +36,6 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
             "gripper": "+1 open, -1 closed",
             "axes": "tool's axes",
             "renderer": "EGL, llvmpipe",
-            "settings": {"button": "head"},
         }
     }
 
