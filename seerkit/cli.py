@@ -181,7 +181,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle torch threads must not spin beside simulators
     try:
         app()
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, ModuleNotFoundError) as error:
         if os.environ.get("SEERKIT_DEBUG"):
             raise
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

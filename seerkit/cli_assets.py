@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,14 +23,20 @@ def calvin(
         list[Path] | None,
         typer.Option("--from", metavar="PATH", help="a checkout, zip or tar file of calvin or calvin_env; repeatable"),
     ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--download", help="fetch both repositories at the commits we know, about 30 MB")
+    ] = False,
 ) -> None:
-    """Take over CALVIN's tables, robot and tasks from the original's repositories; without --from, check them."""
-    from seerkit.assets import folder, require, take
+    """Take over CALVIN's tables, robot and tasks from the original's repositories; without an option, check them."""
+    from seerkit.assets import download, folder, require, take
     from seerkit.assets.where import hashes
 
+    if sources and fetch:
+        raise ValueError("expected --from PATH or --download, given both")
     console = Console()
-    if sources:
-        taken = take("calvin", sources)
+    if sources or fetch:
+        tell = partial(console.print, "fetching", highlight=False, markup=False, soft_wrap=True)
+        taken = take("calvin", sources) if sources else download("calvin", say=tell)
         console.print(f"wrote {taken}", highlight=False, markup=False, soft_wrap=True)
         if folder("calvin") != taken:
             console.print(f"but SEERKIT_CALVIN_ASSETS is set: {folder('calvin')} is what is used", soft_wrap=True)

@@ -28,7 +28,9 @@ def show_comparison(first: Path, second: Path, console: Console) -> None:
 
     found = compare(first, second)
     console.print(f"[bold]A[/] {escape(str(first))}\n[bold]B[/] {escape(str(second))}", highlight=False, soft_wrap=True)
-    console.print(f"\n{len(found.fields) or 'no'} entries differ, A [dim]->[/] B", highlight=False)
+    count = len(found.fields)
+    said = "1 entry differs" if count == 1 else f"{count or 'no'} entries differ"
+    console.print(f"\n{said}, A [dim]->[/] B", highlight=False)
     for field in found.fields:
         values = f"[red]{_short(field.first)}[/] [dim]->[/] [green]{_short(field.second)}[/]"
         console.print(f"{escape(field.name)}: {values}", highlight=False, soft_wrap=True)

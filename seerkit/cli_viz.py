@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from seerkit.cli_options import read_options
 
 if TYPE_CHECKING:
     from seerkit.policy import Policy
@@ -19,15 +21,22 @@ FIRST_SEED = 1_000_000
 """First seed that no demonstration has, as in `seerkit eval`."""
 
 
-def viz(
+def viz(  # noqa: PLR0913 - options of a command, each with its own name on the command line
     checkpoint: Annotated[Path, typer.Argument(help="the folder of a checkpoint, or user/repo on the Hub")],
     data: Annotated[Path | None, typer.Option(help="a store, or data of another format, to take a window from")] = None,
     window: Annotated[int | None, typer.Option(help="which window of the data; the first by default")] = None,
     env: Annotated[str | None, typer.Option(help="a task or gymnasium id to act in")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="the layout; 1,000,000 by default, from where on nobody has trained")
+        int | None,
+        typer.Option(
+            help="the layout; 1,000,000 by default, from where on nobody has trained. On CALVIN the sequence, 0 by "
+            "default"
+        ),
     ] = None,
     step: Annotated[int | None, typer.Option(help="how many steps to act before looking; none by default")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="of the environment, such as renderer=egl", metavar="K=V")
+    ] = None,
     block: Annotated[int, typer.Option(help="whose attention: 0 is the trunk's first block, -1 its last")] = -1,
     out: Annotated[Path, typer.Option(help="the PNG; replaced only when the new one is done")] = Path("viz.png"),
 ) -> None:
@@ -40,13 +49,13 @@ def viz(
         raise ValueError("expected --data STORE or --env TASK, one of the two")
     if data is None and window is not None:
         raise ValueError("--window is of --data; in an environment say --seed and --step")
-    if env is None and (seed, step) != (None, None):
-        raise ValueError("--seed and --step are of --env; of data say --window")
+    if env is None and (seed, step, option) != (None, None, None):
+        raise ValueError("--seed, --step and --option are of --env; of data say --window")
     policy = Policy.from_pretrained(checkpoint)
     if data is not None:
         moment = _from_data(policy, data, window or 0)
     else:
-        moment = _from_episode(policy, str(env), seed=FIRST_SEED if seed is None else seed, step=step or 0)
+        moment = _from_episode(policy, str(env), read_options(option), seed=seed, step=step or 0)
     view = look(policy, moment, block=block)
     picture = draw(view, moment, title=f"{policy.recipe.name}, {checkpoint}", block=block)
     console.print(_table(view))
@@ -65,13 +74,17 @@ def _from_data(policy: Policy, data: Path, window: int) -> Moment:
         raise ValueError(f"--window: {error}") from error
 
 
-def _from_episode(policy: Policy, env: str, *, seed: int, step: int) -> Moment:
+def _from_episode(policy: Policy, env: str, options: dict[str, Any], *, seed: int | None, step: int) -> Moment:
     from seerkit.eval.evaluate import plan_of
     from seerkit.viz.moment import from_episode
 
-    scene = plan_of(policy.recipe.config, env=env).scenes[0]
+    scene = plan_of(policy.recipe.config, env=env, options=options or None).scenes[0]
+    first = 0 if scene.in_a_row else FIRST_SEED
     scene.prepare()
-    return from_episode(policy, scene, seed=seed, step=step)
+    try:
+        return from_episode(policy, scene, seed=first if seed is None else seed, step=step)
+    except IndexError as error:
+        raise ValueError(f"--seed: {error}") from error
 
 
 def _table(view: View) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -162,7 +163,16 @@ def _each(jobs: list[tuple[Play, Path, int]], workers: int) -> Iterable[Played]:
 def _start(play: Play) -> None:
     from seerkit.envs import make
 
+    threading.Thread(target=_follow_parent, daemon=True).start()
     _worker.append(make(play.env, renderer=play.renderer).unwrapped)
+
+
+def _follow_parent() -> None:
+    """End this worker when the process that started it is gone; a pool's workers would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(job: tuple[Play, Path, int]) -> Played:

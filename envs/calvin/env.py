@@ -50,6 +50,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         asked: how many tasks have been asked for since the environment was made.
+        settings: which button and near plane, for reports.
         oracle: tells which tasks were done, and holds the sentences.
         world: the simulated table.
     """
@@ -71,6 +72,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         _check(renderer, render_mode, button, task_steps)
         assets = require("calvin")
         self.render_mode = render_mode
+        self.settings: dict[str, Any] = {"button": button, "nearval": nearval}
         self.task_steps = task_steps
         self.oracle = read_oracle(assets)
         described = read_scene(scene, assets)

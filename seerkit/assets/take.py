@@ -4,10 +4,12 @@ Files are recognised by the end of their path and by their content, and written 
 has: no path of an archive is ever used to write.
 """
 
+import lzma
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from seerkit.assets.where import digest, hashes
@@ -16,6 +18,7 @@ from seerkit.data.files import fresh_folder
 
 LARGEST = 16 * 2**20
 """Bytes; no file that is looked for is as large, so that a larger one is not read."""
+DAMAGED = (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 Member = tuple[str, Callable[[], bytes]]
 """Path and a way to read the content."""
 
@@ -29,18 +32,15 @@ def take(simulator: str, sources: Sequence[Path]) -> Path:
 
     Raises:
         FileNotFoundError: if there is no such source, or a file is in none of them.
-        ValueError: if a source is neither a folder nor an archive, or a file's content is not the one known.
+        ValueError: if a source is neither a folder nor an archive or is damaged, or a file's content is not the one
+            known.
     """
     wanted = hashes(simulator)
     ends = {name.partition("/")[2]: name for name in wanted}  # their files may lie in another folder
     found: dict[str, bytes] = {}
     other: set[str] = set()
     for source in sources:
-        for path, read in _members(source):
-            name = _meant(ends, path)
-            if name is None or name in found:
-                continue
-            content = read()
+        for name, content in _candidates(source, ends, found):
             if digest(content) == wanted[name]:
                 found[name] = content
             else:
@@ -55,6 +55,17 @@ def take(simulator: str, sources: Sequence[Path]) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     return place
+
+
+def _candidates(source: Path, ends: dict[str, str], found: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Read what may be a listed file that is not found yet."""
+    try:
+        for path, read in _members(source):
+            name = _meant(ends, path)
+            if name is not None and name not in found:
+                yield name, read()
+    except DAMAGED as error:
+        raise ValueError(f"{source} is damaged or cut short: {error}; nothing was written") from error
 
 
 def _meant(ends: dict[str, str], path: str) -> str | None:

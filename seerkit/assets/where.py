@@ -42,12 +42,12 @@ def require(simulator: str) -> Path:
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of the {len(hashes(simulator))} files of {simulator} are not in {place}, such as "
-            f"{missing[0]}; get them with: seerkit assets {simulator} --from PATH"
+            f"{missing[0]}; get them with: seerkit assets {simulator} --from PATH, or --download"
         )
     if other:
         raise ValueError(
             f"{len(other)} files in {place} are not those of {simulator}, such as {other[0]}; "
-            f"get the right ones with: seerkit assets {simulator} --from PATH"
+            f"get the right ones with: seerkit assets {simulator} --from PATH, or --download"
         )
     return place
 

@@ -21,9 +21,8 @@ def bars(actor: str, chains: Chains) -> str:
 
 def tile(chains: Chains) -> tuple[str, str, str]:
     """Say the average length."""
-    length = chains.length
-    told = f"of {chains.asked} tasks; 95 % interval {length.low:.2f} to {length.high:.2f}, bootstrap over sequences"
-    return "Average length", f"{length.value:.2f}", told
+    told = f"of {chains.asked} tasks; {chains.length_told}, bootstrap over sequences"
+    return "Average length", f"{chains.length.value:.2f}", told
 
 
 def tasks(chains: Mapping[str, Chains]) -> str:
@@ -57,7 +56,7 @@ def own_row(title: str, chains: Chains) -> str:
     """Draw one's own result beside published ones."""
     length = chains.length
     shares = " / ".join(f"{100 * rate.value:.1f}" for rate in chains.in_a_row)
-    told = f"{length.value:.2f} ({length.low:.2f} to {length.high:.2f})"
+    told = f"{length.value:.2f} ({chains.length_told.removeprefix('95 % interval ')})"
     count = f"this evaluation, {len(chains.episodes)} sequences"
     return "".join([cell(title), cell("here"), cell(told, length.value), cell(shares), cell(count)])
 

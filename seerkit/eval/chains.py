@@ -56,6 +56,14 @@ class Chains:
         return bootstrap([float(episode.completed) for episode in self.episodes])
 
     @property
+    def length_told(self) -> str:
+        """Say in words where the average length may lie; the bootstrap does not know if all sequences went alike."""
+        length = self.length
+        if length.low == length.high:
+            return "no interval: all sequences went alike"
+        return f"95 % interval {length.low:.2f} to {length.high:.2f}"
+
+    @property
     def in_a_row(self) -> list[Interval]:
         """Give the share of sequences with at least 1, 2, ... tasks done, with Wilson's 95 % intervals."""
         done = [episode.completed for episode in self.episodes]

@@ -30,6 +30,16 @@ FOLLOWS = (
     "conventions.policy",
 )
 """Entries that repeat what the resolved recipe says."""
+RULES = (
+    "protocol.horizon",
+    "protocol.steps_per_task",
+    "protocol.sentences_sha256",
+    "protocol.round_actions",
+    "settings",
+    "simulators",
+    "renderer.environments",
+)
+"""Entries that say how an environment is played, whoever plays."""
 Place = tuple[str, int]
 """Task and seed: one layout."""
 Outcome = tuple[Place, bool]
@@ -209,13 +219,17 @@ def _follows(name: str) -> bool:
     """Tell whether an entry repeats the recipe; of the image pipeline only the size of the frames does not."""
     if name.startswith("image_pipeline."):
         return not name.startswith("image_pipeline.frames.")
-    return any(name == known or name.startswith(f"{known}.") for known in FOLLOWS)
+    return _within(name, FOLLOWS)
+
+
+def _within(name: str, known: Sequence[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in known)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:
             yield name, value
@@ -250,7 +264,10 @@ def _notes(first: Mapping[str, Any], second: Mapping[str, Any], overall: Score) 
 
 
 def _cautions(first: Mapping[str, Any], second: Mapping[str, Any], overall: Score) -> Iterator[str]:
-    """Say what weakens a comparison: episodes left out, environments that changed, weights that are the same."""
+    """Say what weakens a comparison: other rules, episodes left out, changed environments, the same weights."""
+    ruled = [field for field in _fields(first, second) if _within(field.name, RULES)]
+    if others := [field.name for field in ruled if ABSENT not in (field.first, field.second)]:
+        yield f"They were not played by the same rules ({', '.join(others)}): the difference may come from there."
     if overall.paired:
         for side, report in enumerate((first, second)):
             extra = len(outcomes(report, TRAINED)) - overall.episodes[side]

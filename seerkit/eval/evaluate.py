@@ -219,7 +219,8 @@ def warnings(rollouts: Mapping[str, Rollout], curves: Curves) -> list[str]:
     told = []
     trained, expert, chance = (rollouts.get(name) for name in (TRAINED, EXPERT, RANDOM))
     if trained and len(trained.episodes) < FEW:
-        told.append(f"Only {len(trained.episodes)} episodes: the interval is wide.")
+        what = "sequences" if trained.in_a_row else "episodes"
+        told.append(f"Only {len(trained.episodes)} {what}: the interval is wide.")
     if expert and expert.rate.value < 0.95:
         told.append(f"The scripted expert itself succeeds in only {100 * expert.rate.value:.0f} % of the episodes.")
     if chance and chance.rate.value > 0.2:

@@ -58,8 +58,8 @@ _TASKS = (
     "sort."
 )
 _PUBLISHED = (
-    "Published by others, with their checkpoints, simulators and protocols: nobody measured these numbers here. A row "
-    "marked here comes from this evaluation; the average length of sequences has none beside it."
+    "Published by others, with their checkpoints, simulators and protocols: nobody measured these numbers here. Only "
+    "what is marked as measured here comes from this evaluation."
 )
 
 
@@ -218,12 +218,12 @@ def _published(report: "Report") -> str:
     if not numbers or report.benchmark is None:
         return ""
     metric = METRICS[report.benchmark]
-    unit = " %" if metric == RATE else ""
+    shown = "{:.1f} %" if metric == RATE else "{:.2f}"
     played = report.rollouts.get("trained")
     rows = [_own(report)] if played and played.in_a_row == (metric != RATE) else []
     for one in numbers:
         chain = " / ".join(f"{share:.1f}" for share in one.in_a_row) or "-"
-        cells = [cell(one.policy), cell("published"), cell(f"{one.value:g}{unit}", one.value), cell(chain)]
+        cells = [cell(one.policy), cell("published"), cell(shown.format(one.value), one.value), cell(chain)]
         rows.append("".join([*cells, cell(one.source)]))
     heads = ("Policy", "Measured", metric.capitalize(), "1 to 5 in a row, %", "Source")
     return table(heads, rows, numeric={2})

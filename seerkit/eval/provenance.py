@@ -73,6 +73,7 @@ def provenance(
             **(config.get("pixels") or {}),
         },
         "conventions": conventions(config, said),
+        "settings": {task: dict(one.get("settings") or {}) for task, one in said.items()},
         "renderer": {**renderer(), "environments": {task: one["renderer"] for task, one in said.items()}},
         "versions": versions(),
         "machine": machine(),

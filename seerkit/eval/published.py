@@ -52,7 +52,7 @@ NUMBERS = (
     Published(ABC, "3D Diffuser Actor", 3.27, f"{SEER}, Table 2", (92.2, 78.7, 63.9, 51.2, 41.2)),
     Published(ABC, "best of RT-1 and MT-R3M", 0.93, f"{GR1}, main table", (53.3, 23.4, 10.5, 4.3, 1.8)),
     Published(ABC, "VPP", 4.33, "README of its repository"),
-    Published(ABC, "MoDE", 4.01, "README of its repository"),
+    Published(ABC, "MoDE, pre-trained", 4.01, "README of its repository"),
     Published(ABC, "FLOWER, not pre-trained", 4.44, "README of its repository"),
     Published(ABC, "VLA-Adapter", 4.42, "README of its repository"),
     Published(ABC, "OpenVLA-OFT", 4.10, "README of VLA-Adapter"),

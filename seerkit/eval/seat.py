@@ -45,7 +45,7 @@ class Seat(gym.Wrapper):
         kept = {name: space for name, space in env.observation_space.spaces.items() if name != INSTRUCTION}
         self.observation_space = spaces.Dict(kept)
         self._over, self._steps, self._seed = True, 0, 0
-        self._observation: dict[str, Any] = {}
+        self._observation: dict[str, Any] = _blank(self.observation_space)
         self._info: dict[str, Any] = {}
         self._expert: Any = None
 
@@ -86,6 +86,8 @@ class Seat(gym.Wrapper):
     def described(self) -> dict[str, Any]:
         """Say in plain values what the numbers of this environment are, by the names of a recipe's ``data`` section.
 
+        ``settings`` is what else decides how it goes on, by name, defaults included.
+
         Returns:
             ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
             said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said.
@@ -97,6 +99,7 @@ class Seat(gym.Wrapper):
         layouts = {entries: name for name, entries in contract.STATES.items()}
         drawn_by = getattr(base, "renderer", None)
         return {
+            "settings": dict(getattr(base, "settings", {})),
             "frames": {camera: list(box.shape) for camera, box in images.items()},
             "state": layouts.get(names) or list(names) or None,
             "fps": float(self.metadata.get("render_fps", contract.CONTROL_HZ)),
@@ -113,6 +116,13 @@ class Seat(gym.Wrapper):
         said = {name: info[name] for name in IN_A_ROW if name in info}
         instruction = str(observation.get(INSTRUCTION, ""))
         self._info = {"is_success": np.bool_(info["is_success"]), "instruction": instruction, **said}
+
+
+def _blank(space: Any) -> Any:  # noqa: ANN401 - a Dict of boxes, whose type gymnasium's stubs do not tell
+    """Give what a place shows that nobody has sat down at: zeros."""
+    if isinstance(space, spaces.Dict):
+        return {name: _blank(inner) for name, inner in space.spaces.items()}
+    return np.zeros(space.shape, space.dtype)
 
 
 def take_seat(scene: Scene) -> Seat:
@@ -159,15 +169,26 @@ def abandon(envs: VectorEnv) -> list[int]:
     return gone
 
 
+def _check_alike(envs: VectorEnv, scene: Scene) -> None:
+    """Refuse environments that are not the same: one whose GPU renderer did not start may have chosen another."""
+    first, *others = envs.call("described")  # pyright: ignore[reportAttributeAccessIssue]
+    for said in others:
+        changed = [name for name in first if said[name] != first[name]]
+        if changed:
+            told = "; ".join(f"{name}: {first[name]!r} and {said[name]!r}" for name in changed)
+            raise RuntimeError(f"expected the same environment {scene.name} in every worker, given {told}")
+
+
 @contextlib.contextmanager
 def opened(scene: Scene, *, workers: int) -> Iterator[VectorEnv]:
     """Open `seats` and close them whatever happens.
 
     Raises:
-        RuntimeError: if a worker process dies.
+        RuntimeError: if a worker process dies, or its environment is not the others'.
     """
     envs = seats(scene, workers=workers)
     try:
+        _check_alike(envs, scene)
         yield envs
     except (EOFError, ConnectionError) as error:
         raise RuntimeError(f"a worker process of {scene.name} ended by itself, status {abandon(envs)}") from error

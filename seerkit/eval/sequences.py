@@ -1,7 +1,7 @@
 """Evaluate a policy on CALVIN's sequences: five tasks in a row, resumable to the sequence."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from seerkit.eval.evaluate import Plan, Progress
     from seerkit.policy import Policy
 
-DECIDING = ("python", "torch", "numpy", "gymnasium", "pybullet", "seerkit")
+DECIDING = ("python", "torch", "timm", "open_clip_torch", "numpy", "gymnasium", "pybullet", "seerkit")
 """Packages another version of which may play on differently."""
+STANDARD = {"nearval": 0.01, "button": "head"}
+"""Settings of the table that need no words in a report."""
 
 
 def play_sequences(
@@ -52,11 +54,17 @@ def play_sequences(
 
 
 def identity(policy: "Policy", plan: "Plan") -> dict[str, Any]:
-    """Name everything that decides how a sequence goes, the machine's rounding aside."""
+    """Name everything that decides how a sequence goes, the machine's rounding aside.
+
+    Threads and films are among it: a matrix product over more threads may round differently, and so may a policy that
+    also draws what it foresees, if other tokens are computed with those of the action.
+    """
+    import torch
+
     from seerkit.eval.in_a_row import hash_of_sentences, hash_of_sequences
 
     (scene,) = plan.scenes
-    installed = versions()
+    installed, device = versions(), next(policy.parameters()).device.type
     return {
         "weights": weights_hash(policy.state_dict()),
         "recipe": policy.recipe.hash,
@@ -69,7 +77,8 @@ def identity(policy: "Policy", plan: "Plan") -> dict[str, Any]:
         "filmed": plan.record,
         "apart": asked_apart(policy, plan),
         "rows": None if asked_apart(policy, plan) else plan.workers,
-        "device": next(policy.parameters()).device.type,
+        "device": device,
+        "threads": torch.get_num_threads() if device == "cpu" else None,
         "versions": {name: installed[name] for name in DECIDING},
     }
 
@@ -90,6 +99,8 @@ class _Play:
         if ledger is not None:
             self.done = {index: one for index, one in ledger.episodes.items() if index < plan.episodes}
         self.last = time.perf_counter()
+        self.answers: list[tuple[bool, float]] = []
+        self.noted = 0
 
     def play(self) -> Rollout:
         self._tell()
@@ -101,7 +112,8 @@ class _Play:
         films = map(self.ledger.film, range(min(self.plan.record, self.plan.episodes)))
         recordings = tuple(film for film in films if film is not None)
         said = {self.scene.task: self.ledger.environment or {}}
-        return Rollout(episodes, recordings, played.latency, self.ledger.seconds, said)
+        rows = 1 if asked_apart(self.policy, self.plan) else self.plan.workers
+        return Rollout(episodes, recordings, self.ledger.latency(rows=rows), self.ledger.seconds, said)
 
     def _play(self, left: Sequence[int]) -> Rollout:
         apart, workers = asked_apart(self.policy, self.plan), self.plan.workers
@@ -115,14 +127,15 @@ class _Play:
                 self.ledger.settle(envs.call("described")[0])  # pyright: ignore[reportAttributeAccessIssue]
             self.last = time.perf_counter()
             table = Table(agent, envs, left, seed=0, filmed=filmed, ahead=self.policy.recipe.ahead, note=self._note)
+            self.answers = table.timed
             return table.play(self.scene.task)
 
     def _note(self, episode: Episode, film: Recording | None) -> None:
         self.done[episode.index] = episode
-        now = time.perf_counter()
+        now, answers = time.perf_counter(), self.answers[self.noted :]
         if self.ledger is not None:
-            self.ledger.add(episode, film, seconds=now - self.last)
-        self.last = now
+            self.ledger.add(episode, film, seconds=now - self.last, answers=answers)
+        self.last, self.noted = now, self.noted + len(answers)
         self._tell()
 
     def _tell(self) -> None:
@@ -150,4 +163,17 @@ def cautions(scene: Scene, count: int, said: Mapping[str, Mapping[str, Any]]) ->
         told.append("Asked for in other sentences than the benchmark's.")
     if not scene.name.startswith("seerkit/Calvin-D"):
         told.append("Initial states and sequences are written for scene D; here some ask for what cannot be done.")
-    return told
+    return [*told, *_of_settings(next(iter(said.values()), {}).get("settings") or {})]
+
+
+def _of_settings(settings: Mapping[str, Any]) -> Iterator[str]:
+    if settings.get("nearval", STANDARD["nearval"]) != STANDARD["nearval"]:
+        yield (
+            f"Drawn with the near plane at {settings['nearval']} m instead of {STANDARD['nearval']} m: other edges "
+            "than in the pictures policies learn from."
+        )
+    if settings.get("button", STANDARD["button"]) != STANDARD["button"]:
+        yield (
+            f"The button is that of the simulator's version {settings['button']}: its first press does nothing in the "
+            "185 of 1000 sequences that ask to turn the LED off."
+        )

@@ -77,7 +77,7 @@ class Table:
         return Rollout(
             tuple(sorted(self.episodes, key=lambda episode: episode.index)),
             tuple(sorted(self.recordings, key=lambda recording: recording.episode.index)),
-            summarise_latency(self.timed, rows=self.envs.num_envs),
+            summarise_latency(self.timed, rows=1 if isinstance(self.actor, Apart) else self.envs.num_envs),
             time.perf_counter() - began,
             {task: self.envs.call("described")[0]},  # pyright: ignore[reportAttributeAccessIssue]
         )
@@ -103,7 +103,7 @@ class Table:
         for row in np.flatnonzero(rows).tolist():
             self.told[row] = self.now[row] = str(info["instruction"][row])
             self.task[row] = str(info["task"][row]) if "task" in info else ""
-            if self.playing[row] in self.filmed:
+            if self.playing[row] in self.filmed and "image" in observation:
                 self.tapes[row] = _Tape(observation["image"], row)
         if isinstance(self.actor, EpisodeActor):
             self.actor.begin(self.envs, rows, seeds)
@@ -121,13 +121,15 @@ class Table:
         """Ask the actor, with foresight while anything is being filmed."""
         batch = {**observation, INSTRUCTION: tuple(self.now)}
         foresee = bool(self.tapes) and self.ahead > 0
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), 1
         if isinstance(self.actor, Apart):
             wanted = [foresee and row in self.tapes for row in range(self.envs.num_envs)]
-            actions = self.actor.act(batch, foresee=wanted, rows=self._active().tolist())
+            acting = self._active().tolist()
+            asked = sum(acting)  # one after another: an answer took its share
+            actions = self.actor.act(batch, foresee=wanted, rows=acting)
         else:
             actions = self.actor.act(batch, foresee=True) if foresee else self.actor.act(batch)  # pyright: ignore[reportCallIssue]
-        self.timed.append((foresee, time.perf_counter() - began))
+        self.timed.append((foresee, (time.perf_counter() - began) / asked))
         if foresee:
             for row, tape in self.tapes.items():
                 tape.foresaw(self.actor.foresight, row)  # pyright: ignore[reportAttributeAccessIssue]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seerkit.policy import Policy
     from seerkit.viz.moment import Moment
 
+OVER = "The episode, or the part of it that belongs to the sentence, was over before what is foreseen could come."
 Frame = np.ndarray
 """uint8 ``(3, S, S)``, as the vision encoder is shown it."""
 
@@ -97,7 +98,7 @@ def look(policy: Policy, moment: Moment, *, block: int = -1) -> View:
         real = _shown(policy, name, moment.later[name]) if name in moment.later else None
         guess = predicted.get(name)
         cameras[name] = CameraView(now, guess, real, _like(guess, real), _like(now, real), maps.get(name))
-    late = () if moment.later or not moment.ahead else ("The episode was over before what is foreseen could come.",)
+    late = () if moment.later or not moment.ahead else (OVER,)
     return View(cameras, shares, (*untold, *late, *unseen))
 
 

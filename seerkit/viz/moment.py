@@ -84,26 +84,31 @@ def from_data(policy: Policy, source: Source, window: int) -> Moment:
 def from_episode(policy: Policy, scene: Scene, *, seed: int, step: int) -> Moment:
     """Let the policy act up to a step of an episode and look there; it goes on acting until what it foresees has come.
 
+    It is played as `seerkit eval` does it: actions are rounded, the episode is cut and the policy forgets what was
+    before a task as there. ``seed`` is the number of a sequence on CALVIN.
+
     Raises:
         ValueError: if the episode is over before that step, the step is negative, or the policy predicts no actions.
+        IndexError: if CALVIN has no sequence of that number.
     """
     if step < 0:
         raise ValueError(f"expected a step of 0 or more, given {step}")
     env = scene.make()
     try:
-        seen = _play(policy, env, seed=seed, steps=step + policy.ahead)
+        seen, begun = _play(policy, scene, env, seed=seed, steps=step + policy.ahead)
         rate = float(env.metadata.get("render_fps", 15.0))
     finally:
         env.close()
+    number = f"{'sequence' if scene.in_a_row else 'seed'} {seed}"
     if len(seen) <= step:
-        raise ValueError(f"the episode of seed {seed} was over after {len(seen) - 1} steps, before step {step}")
-    first, then = max(0, step + 1 - policy.steps), step + policy.ahead
+        raise ValueError(f"the episode of {number} was over after {len(seen) - 1} steps, before step {step}")
+    first, then = max(begun[step], step + 1 - policy.steps), step + policy.ahead
     came = policy.ahead and then < len(seen)
     return Moment(
         td=_window(policy, seen[first : step + 1]),
         at=step - first,
         later={name: _tensor(seen[then]["image"][name]) for name in policy.cameras} if came else {},
-        title=f"{scene.name}, seed {seed}, step {step}",
+        title=f"{scene.name}, {number}, step {step}",
         instruction=str(seen[step].get("language_instruction", "")),
         ahead=policy.ahead,
         rate=rate,
@@ -119,18 +124,36 @@ def _cut(td: TensorDict, policy: Policy, steps: int) -> TensorDict:
     return cut
 
 
-def _play(policy: Policy, env: Any, *, seed: int, steps: int) -> list[dict[str, Any]]:  # noqa: ANN401 - a gymnasium env
-    """Return what was observed: at the beginning and after every step, until the episode is over."""
+def _play(
+    policy: Policy,
+    scene: Scene,
+    env: Any,  # noqa: ANN401 - a gymnasium env
+    *,
+    seed: int,
+    steps: int,
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Play until the episode is over.
+
+    Returns:
+        What was observed, at the beginning and after every step; and for each of these when its task began.
+    """
     agent = policy.agent(batch_size=1)
     agent.reset(seeds=[seed])
-    observation, _ = env.reset(seed=seed)
-    seen = [observation]
-    for _ in range(steps):
-        observation, _, terminated, truncated, _ = env.step(agent.act(observation))
+    observation, info = env.reset(seed=seed)
+    seen, begun, limit = [observation], [0], scene.limit
+    for step in range(1, steps + 1):
+        action = agent.act(observation)
+        done = info.get("completed", 0)
+        executed = action if scene.round_actions is None else action.astype(scene.round_actions)
+        observation, _, terminated, truncated, info = env.step(executed)
+        again = info.get("completed", 0) > done
+        if again:
+            agent.reset([True])
         seen.append(observation)
-        if terminated or truncated:
+        begun.append(step if again else begun[-1])
+        if terminated or truncated or step == limit:
             break
-    return seen
+    return seen, begun
 
 
 def _window(policy: Policy, observations: Sequence[Mapping[str, Any]]) -> TensorDict:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seerkit.assets import folder, require, take
+from seerkit.assets import download, folder, require, take
+from seerkit.assets.pinned import PINNED
 from seerkit.assets.where import compare, hashes
 from seerkit.cli import app
 
@@ -85,6 +86,36 @@ def test_they_are_taken_from_a_checkout_or_an_archive(kind: str, checkout: Path,
         hashes("calvin")
     )
     assert [path.name for path in place.parent.iterdir()] == ["calvin"]  # no draft is left
+
+
+def test_they_are_downloaded_as_archives(checkout: Path, tmp_path: Path) -> None:
+    data, rest = tmp_path / "data", tmp_path / "rest"
+    shutil.copytree(checkout / "calvin_env" / "data", data / "data")
+    shutil.copytree(checkout, rest, ignore=shutil.ignore_patterns("data"))
+    urls = [write_tar(root, tmp_path / f"{root.name}.tar.gz").as_uri() for root in (data, rest)]
+    said: list[str] = []
+    place = download("calvin", urls=urls, say=said.append)
+    assert (said, compare("calvin", place)) == (urls, ([], []))
+    with pytest.raises(OSError, match=r"cannot fetch file:.*none\.tar\.gz: .*seerkit assets calvin --from PATH"):
+        download("calvin", urls=[(tmp_path / "none.tar.gz").as_uri()])
+    assert require("calvin") == place
+    assert all(len(url.split("archive/")[1].split(".")[0]) == 40 for url in PINNED["calvin"])  # a commit, no branch
+    with pytest.raises(ValueError, match="given both"):
+        CliRunner().invoke(app, ["assets", "calvin", "--from", "x", "--download"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_was_cut_short_is_said_to_be(kind: str, checkout: Path, tmp_path: Path) -> None:
+    whole = {"zip": write_zip, "tar": write_tar}[kind](checkout, tmp_path / f"calvin.{kind}")
+    content = bytearray(whole.read_bytes())
+    if kind == "tar":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 3 : len(content) // 3 + 9] = bytes(9)
+    whole.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged or cut short: .*nothing was written"):
+        take("calvin", [whole])
+    assert not folder("calvin").exists()
 
 
 def test_two_sources_may_complete_each_other(checkout: Path, tmp_path: Path) -> None:

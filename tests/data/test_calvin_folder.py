@@ -1,6 +1,10 @@
 """Play recorded in CALVIN's official layout: what is written, and that our reader reads it back exactly."""
 
 import itertools
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import torch
 import yaml
 
 from seerkit.data.calvin_folder import absolute_action, relative_action
+from tests.conftest import ROOT
 
 KEYS = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
 PICTURES = {"rgb_static": (200, 200, 3), "rgb_gripper": (84, 84, 3)}
@@ -112,6 +117,40 @@ def test_sentences_span_what_the_oracle_saw(recorded: Path) -> None:
             assert 1 <= last - first <= 63
             assert first // STEPS == last // STEPS
     assert found
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from seerkit.play import Play, record_play
+
+def kill():
+    while not list(Path(sys.argv[1]).glob("*/training/episode_*.npz")):
+        time.sleep(0.1)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    print(*children, *(Path(f"/proc/{child}/task/{child}/children").read_text() for child in children), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    threading.Thread(target=kill, daemon=True).start()
+    record_play(Play(episodes=2, steps=9, renderer="tiny"), Path(sys.argv[1]) / "play", workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.calvin
+def test_workers_end_with_a_killed_process(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = {int(pid) for pid in done.stdout.split()}
+    assert len(left) >= 3  # two workers, and who draws for them
+    deadline = time.monotonic() + 60
+    while alive := [pid for pid in left if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{alive} still run"
+        time.sleep(0.1)
 
 
 def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The CALVIN environment: tasks in a row, observations, options, many at once."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -225,3 +227,16 @@ def test_processes_of_their_own_give_what_this_one_gives() -> None:
             *_, alone = single.step(action)
         np.testing.assert_array_equal(info["scene_obs"][row], alone["scene_obs"])
         single.close()
+
+
+def test_without_pybullet_a_command_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['pybullet'] = None\n"
+        f"sys.argv = ['seerkit', 'collect', 'calvin_d', '--out', {str(tmp_path / 'store')!r}]\n"
+        "from seerkit.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "error ModuleNotFoundError: CALVIN needs pybullet; install it with: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())

@@ -125,6 +125,11 @@ def test_any_workers_and_a_kill_leave_the_same_report(tmp_path: Path) -> None:
     assert 1 <= done < 3
     assert not (killed / "report.json").exists()
     run(*command(checkpoint, killed, "--workers", "1"))
+    first = json.loads((killed / "report.json").read_text())["actors"]["trained"]
+    run(*command(checkpoint, killed, "--workers", "1"))  # nothing is left to play
+    assert json.loads((killed / "report.json").read_text())["actors"]["trained"] == first
+    assert first["latency"]["rows"] == 1
+    assert first["latency"]["calls"] >= 10  # of both processes: twice six that were not filmed, but for their first
     one, two, resumed = (numbers(tmp_path / name) for name in ("one", "two", "killed"))
     assert resumed == one
     assert one["provenance"]["protocol"].pop("workers") == 1
@@ -136,4 +141,5 @@ def test_any_workers_and_a_kill_leave_the_same_report(tmp_path: Path) -> None:
         command(checkpoint, killed, "--option", "button=1431a46"), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "episodes of another evaluation (options: there {'renderer': 'tiny'}" in " ".join(refused.stderr.split())
+    told = "episodes of another evaluation (options.button: there '(not there)', now '1431a46')"
+    assert told in " ".join(refused.stderr.split())

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from seerkit import build_policy
+from seerkit.cli import app
 from seerkit.eval.actors import ExpertActor, RandomActor
 from seerkit.eval.curves import Series, figures, listening
 from seerkit.eval.evaluate import Plan, evaluate, plan_of, warnings
@@ -15,6 +17,7 @@ from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
 from seerkit.policy import Policy
 from tests.eval.fakes import FakeAgent, FakeReach
+from tests.small import small_policy
 
 FAKE = Scene(FakeReach, horizon=12, start="fork")
 
@@ -154,3 +157,24 @@ def test_on_the_twin(policy: Policy, tmp_path: Path) -> None:
 def test_the_twin_does_not_care_who_plays_which_episode(make: type) -> None:
     scene = Scene("Reach", horizon=40)
     assert rollout(make(), scene, episodes=4, workers=1).episodes == rollout(make(), scene, episodes=4).episodes
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--env", "Reach", "--fresh", "--apart"], "--apart or --together and --fresh with CALVIN, given for"),
+        (["--env", "Reach", "--sequences", "3"], "--sequences with CALVIN"),
+        (["--env", "calvin_d", "--seed", "3"], "no --seed on CALVIN"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(given: list[str], said: str, tmp_path: Path) -> None:
+    checkpoint = small_policy("seer_calvin_tiny").save_pretrained(tmp_path / "policy")
+    with pytest.raises(ValueError, match=said):
+        CliRunner().invoke(app, ["eval", str(checkpoint), *given], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+@pytest.mark.parametrize("option", ["--episodes", "--sequences", "--workers", "--threads"])
+def test_nothing_to_play_is_no_request_for_everything(option: str) -> None:
+    told = CliRunner().invoke(app, ["eval", "checkpoint", option, "0"])
+    assert told.exit_code == 2

@@ -1,6 +1,7 @@
 """Tasks in a row: who forgets when, what is drawn, what is filmed, and what is kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from seerkit.eval.in_a_row import hash_of_sequences, read_sentences, sentence
 from seerkit.eval.ledger import Ledger
 from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
-from seerkit.eval.sequences import cautions
+from seerkit.eval.sequences import cautions, identity
 from tests.eval.fakes import FakeAgent
 from tests.eval.in_a_row import ASKED, FakeRow, sequence_of
 from tests.small import small_policy
@@ -201,13 +202,73 @@ def test_a_ledger_keeps_every_episode_and_forgets_half_a_line(tmp_path: Path) ->
     again.close()
     with pytest.raises(ValueError, match=r"another evaluation \(weights: there 'ab', now 'cd'\).*--fresh"):
         Ledger(tmp_path, {**of, "weights": "cd"})
+    with pytest.raises(ValueError, match=r"evaluation \(options\.button: there '\(not there\)', now 'head'\)"):
+        Ledger(tmp_path, {**of, "options": {"button": "head"}})
     assert path.read_bytes() == whole
-    fresh = Ledger(tmp_path, {**of, "weights": "cd"}, fresh=True)
+    for text, message in (
+        ("{}\n", "no episodes this version of seerkit reads"),
+        ('{"a": 1}\n', "line 3, is no episode"),
+    ):
+        path.write_bytes((b"" if text == "{}\n" else whole[: whole.index(b'{"index')]) + text.encode())
+        with pytest.raises(ValueError, match=message):
+            Ledger(tmp_path, of)
+
+
+def test_nothing_is_forgotten_or_written_before_the_simulator_runs(tmp_path: Path) -> None:
+    of, path = {"weights": "ab"}, tmp_path / "sequences.jsonl"
+    first = Ledger(tmp_path, of)
+    with pytest.raises(RuntimeError, match="settle"):
+        first.add(sequence_of(0, 2), None, seconds=1.0)
+    first.close()
+    assert not path.exists()
+    film = rollout(FakeAgent(1), ROW, episodes=1, workers=1, record=1).recordings[0]
+    kept = Ledger(tmp_path, of)
+    kept.settle({"renderer": "tiny"})
+    kept.add(sequence_of(0, 2), film, seconds=1.0)
+    kept.close()
+    whole = path.read_bytes()
+    fresh = Ledger(tmp_path, {"weights": "cd"}, fresh=True)
     assert fresh.episodes == {}
+    assert path.read_bytes() == whole
+    fresh.settle({"renderer": "egl"})
+    assert fresh.film(0) is None
     fresh.close()
-    path.write_text("{}\n")
-    with pytest.raises(ValueError, match="no episodes this version of seerkit reads"):
-        Ledger(tmp_path, of)
+    assert b"cd" in path.read_bytes()
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_how_long_answers_took_outlives_a_kill(tmp_path: Path) -> None:
+    """The first answer of a process loads and allocates; of several processes the first one's is told."""
+    for run, (warm_up, took) in enumerate(((0.5, 0.010), (0.7, 0.020))):
+        ledger = Ledger(tmp_path, {})
+        ledger.settle({})
+        ledger.add(sequence_of(2 * run, 2), None, seconds=1.0, answers=[(True, warm_up), (True, 9.0), (False, took)])
+        ledger.add(sequence_of(2 * run + 1, 2), None, seconds=1.0, answers=[(False, 2 * took)])
+        ledger.close()
+    ledger = Ledger(tmp_path, {})
+    told = ledger.latency(rows=4)
+    assert told is not None
+    assert (told.calls, told.warm_up, told.rows, told.foreseeing) == ((10.0, 20.0, 20.0, 40.0), 500.0, 4, False)
+    assert ledger.seconds == 4.0
+    ledger.close()
+    assert Ledger(tmp_path / "none", {}).latency(rows=1) is None
+
+
+def test_what_may_round_differently_is_part_of_what_is_resumed(policy: Policy) -> None:
+    plan, threads = Plan("calvin_d", episodes=3), torch.get_num_threads()
+    said = [
+        identity(policy, replace(plan, record=record, workers=workers)) for record, workers in ((4, 2), (0, 2), (4, 3))
+    ]
+    assert said[0] != said[1]
+    assert said[0] == said[2]  # on a CPU every environment is acted for by itself
+    torch.set_num_threads(threads + 1)
+    try:
+        other = identity(policy, plan)
+    finally:
+        torch.set_num_threads(threads)
+    assert {name for name in other if other[name] != said[0][name]} == {"threads"}
+    together = [identity(policy, replace(plan, workers=workers, apart=False)) for workers in (2, 3)]
+    assert together[0]["rows"] != together[1]["rows"]
 
 
 def test_other_sentences_are_read_checked_and_chosen(tmp_path: Path) -> None:
@@ -268,8 +329,15 @@ def test_a_recipe_says_how_calvin_is_played() -> None:
 
 
 def test_what_is_not_the_benchmark_is_said() -> None:
-    drawn = {"Calvin-D": {"renderer": "egl: llvmpipe"}}
+    drawn: dict[str, dict] = {"Calvin-D": {"renderer": "egl: llvmpipe"}}
     assert cautions(Scene("calvin_d"), 1000, drawn) == []
     told = cautions(Scene("calvin_a", horizon=20, sentences={}), 20, {"Calvin-A": {"renderer": "tiny"}})
     for line, word in zip(told, ("TinyRenderer", "20 of", "20 steps", "sentences", "scene D"), strict=True):
+        assert word in line
+    drawn["Calvin-D"]["settings"] = {"button": "head", "nearval": 0.01}
+    assert cautions(Scene("calvin_d"), 1000, drawn) == []
+    drawn["Calvin-D"]["settings"] = {"button": "1431a46", "nearval": 1.0}
+    for line, word in zip(
+        cautions(Scene("calvin_d"), 1000, drawn), ("near plane at 1.0", "version 1431a46"), strict=True
+    ):
         assert word in line

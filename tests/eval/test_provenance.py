@@ -17,6 +17,7 @@ from tests.eval.fakes import FakeAgent, FakeReach
 class Spoken(FakeReach):
     """An environment that says what its numbers mean, and what draws it."""
 
+    settings = {"button": "head"}  # noqa: RUF012 - an attribute, as environments have it
     metadata = {"render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
     renderer = "EGL, llvmpipe"
     state_names = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]", "gripper")
@@ -27,6 +28,7 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
     played = rollout(FakeAgent(max(1, workers)), Scene(Spoken, horizon=5, start="fork"), episodes=2, workers=workers)
     assert played.environments == {
         "Spoken": {
+            "settings": {"button": "head"},
             "frames": {"primary": [3, 16, 16], "wrist": [3, 16, 16]},
             "state": "pose_gripper",
             "fps": 20.0,

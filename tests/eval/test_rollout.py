@@ -9,6 +9,8 @@ from seerkit.eval.actors import Actor, EpisodeActor, ExpertActor, RandomActor
 from seerkit.eval.records import Latency
 from seerkit.eval.rollout import rollout
 from seerkit.eval.scene import Scene
+from seerkit.eval.seat import opened
+from seerkit.eval.table import Table
 from tests.eval.fakes import Dies, FakeAgent, FakeReach, Raises
 
 FAKE = Scene(FakeReach, horizon=40, start="fork")
@@ -145,6 +147,35 @@ def test_bad_input_is_named() -> None:
         rollout(RandomActor(), lambda: gym.make("CartPole-v1").unwrapped, episodes=1, workers=0)
     with pytest.raises(ValueError, match="horizon"):
         Scene(FakeReach, horizon=0)
+
+
+class Drawn(FakeReach):
+    """Be drawn by another renderer in one of the processes."""
+
+    made = multiprocessing.Value("i", 0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        with Drawn.made.get_lock():
+            Drawn.made.value += 1
+            self.renderer = "tiny" if Drawn.made.value == 3 else "egl"  # the first is asked for its spaces alone
+
+
+def test_workers_whose_environments_differ_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"same environment Drawn in every worker.*renderer: '\w+' and '\w+'"):
+        rollout(RandomActor(), Scene(Drawn, horizon=9, start="fork"), episodes=2)
+    assert multiprocessing.active_children() == []
+
+
+def test_places_nobody_sits_down_at_stand_still() -> None:
+    """A batch of fixed size may have more rows than there is left to play."""
+    agent, notes = FakeAgent(3), []
+    with opened(FAKE, workers=3) as envs:
+        table = Table(agent, envs, [4], seed=5, filmed=(), ahead=0, note=lambda episode, _: notes.append(episode))
+        played = table.play("Fake")
+    alone = play_alone(9, FakeAgent(1))
+    assert [(episode.success, episode.steps) for episode in played.episodes] == [alone]
+    assert notes == list(played.episodes)
 
 
 def test_protocols_tell_the_two_kinds_apart() -> None:

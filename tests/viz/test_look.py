@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -126,12 +127,47 @@ def test_a_played_moment_is_what_the_agent_lived_through(action: str, steps: int
     assert np.array_equal(moment.later["wrist"].numpy(), observation["image"]["wrist"])
 
 
+class Ticks(FakeReach):
+    """Ask for another thing every third step, whatever is done; keep what was commanded."""
+
+    commanded: ClassVar[list[np.ndarray]] = []
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        self.commanded.clear()
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        self.commanded.append(action)
+        observation, *rest, info = super().step(action)
+        return observation, *rest, {**info, "completed": self.steps // 3}  # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize(("step", "known"), [(2, 3), (3, 1), (4, 2), (8, 3)])
+def test_between_tasks_a_policy_forgets_as_in_an_evaluation(step: int, known: int) -> None:
+    policy = of_walks("seer_tabletop", "steps=4")
+    moment = from_episode(policy, Scene(Ticks, round_actions="float16"), seed=5, step=step)
+    assert moment.td["observation", "state"].shape[1] == known
+    assert {action.dtype for action in Ticks.commanded} == {np.dtype(np.float16)}
+    agent, env = policy.agent(), Ticks()
+    observation, _ = env.reset(seed=5)
+    for now in range(1, step + 1):
+        observation, *_ = env.step(agent.act(observation).astype(np.float16))
+        if now % 3 == 0:
+            agent.reset([True])
+    agent.act(observation, foresee=True)
+    for name, camera in look(policy, moment).cameras.items():
+        assert camera.predicted is not None
+        assert np.abs(camera.predicted.astype(int) - agent.foresight[name][0]).max() <= 1
+
+
 def test_an_episode_that_ends_earlier_is_said_to(tabletop: Policy) -> None:
     def brief() -> FakeReach:
         return FakeReach(limit=4)
 
     with pytest.raises(ValueError, match="seed 0 was over after 4 steps, before step 5"):
         from_episode(tabletop, Scene(brief), seed=0, step=5)
+    with pytest.raises(ValueError, match="seed 0 was over after 3 steps, before step 5"):
+        from_episode(tabletop, Scene(brief, horizon=3), seed=0, step=5)
     late = from_episode(tabletop, Scene(brief), seed=0, step=3)
     assert late.later == {}
     with pytest.raises(ValueError, match="0 or more, given -1"):
@@ -217,6 +253,7 @@ def test_the_command_writes_a_picture_and_tells_the_numbers(tabletop: Policy, st
         (["--data", "x", "--env", "Reach"], "one of the two"),
         ([], "one of the two"),
         (["--data", "x", "--step", "0"], "of data say --window"),
+        (["--data", "x", "--option", "a=1"], "of data say --window"),
         (["--env", "Reach", "--window", "0"], "say --seed and --step"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -230,3 +267,14 @@ def test_the_command_plays_on_the_twin(tabletop: Policy, tmp_path: Path) -> None
     said = CliRunner(env={"COLUMNS": "100"}).invoke(app, arguments, catch_exceptions=False).output
     assert "dB, SSIM" in said
     assert out.is_file()
+
+
+@pytest.mark.calvin
+def test_the_command_plays_the_first_sequence_of_calvin(tmp_path: Path) -> None:
+    checkpoint, out = small_policy("seer_calvin_tiny").save_pretrained(tmp_path / "policy"), tmp_path / "look.png"
+    arguments = ["viz", str(checkpoint), "--env", "calvin_d", "--option", "renderer=tiny", "--step", "1"]
+    said = CliRunner(env={"COLUMNS": "100"}).invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False).output
+    assert "dB, SSIM" in said
+    assert out.is_file()
+    with pytest.raises(ValueError, match="--seed: expected a sequence of 0 to 999, given 1000"):
+        CliRunner().invoke(app, [*arguments, "--seed", "1000", "--out", str(out)], catch_exceptions=False)
