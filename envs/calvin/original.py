@@ -28,13 +28,12 @@ class Original:
     """Run the original simulator as the benchmark's own evaluation does, and read what our environment reads.
 
     Construction, reset, step, cameras and what is measured are the original's code, with the robot, cameras, scene and
-    meshes of its checkout. Two of its names are exchanged while it is called, neither of which changes a number: the one
-    that looks for a git commit and fails where there is none, and ``pybullet`` in its cameras, which draws a segmentation
-    mask that nobody reads (a third of the time). Pictures are drawn when asked for, not at every step. Actions must not
-    be used again by the caller: old versions scale them in place.
+    meshes of its checkout. Two of its names are exchanged while it runs, and no number changes: the function that looks
+    for a git commit, which fails where there is none, and ``pybullet`` in its cameras, which would draw a segmentation
+    mask that nobody reads (a third of the time). Pictures are drawn when asked for, not at every step.
 
-    What it does not do: forget. A reset does not load the world anew; contacts, the last gripper command and whether the
-    button was pressed stay from the episode before. Only the first episode repeats that of our own world bit for bit.
+    What it does not do: forget. A reset does not load the world anew; contacts, the last gripper command and whether
+    the button was pressed stay from the episode before. Only the first episode repeats our own world's bit for bit.
 
     Args:
         scene: ``A`` to ``D``.
@@ -61,12 +60,9 @@ class Original:
         _check_files(root)
         commit = _commit(root)
         self.version = f"{PACKAGE} {commit}"
-        self._cameras: Mapping[str, Any] = {}
         with _exchanged((module,), "get_git_commit_hash", lambda _: commit):
-            self._env = _make(root, scene, renderer=renderer, near=near)
-        self._env.close = lambda: (
-            None
-        )  # it runs again when it is forgotten, and ends whichever world has its number then
+            self._env: Any = _make(root, scene, renderer=renderer, near=near)
+        self._env.close = lambda: None  # else it runs when forgotten, too, and ends whichever world has its number then
         self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self._env.cid)
         self._cameras, self._env.cameras = {CAMERAS[one.name]: one for one in self._env.cameras}, []
         self._drawing = [_import(type(camera).__module__) for camera in self._cameras.values()]
@@ -81,7 +77,7 @@ class Original:
 
     def step(self, action: np.ndarray) -> None:
         """Command one relative action ``(7,)`` and simulate a thirtieth of a second."""
-        self._seen, _, _, self._info = self._env.step(action)
+        self._seen, _, _, self._info = self._env.step(action.copy())  # old versions scale it in place
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Give ``robot_obs`` ``(15,)`` and ``scene_obs`` ``(24,)``."""
@@ -110,7 +106,7 @@ class Original:
     def close(self) -> None:
         """Free the world; closing again does nothing."""
         self._free()
-        self._env = self._cameras = None
+        self._env, self._cameras = None, {}
 
 
 class _Maskless:
@@ -119,7 +115,7 @@ class _Maskless:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - pybullet has no stubs
         return getattr(pybullet, name)
 
-    def getCameraImage(self, **given: Any) -> Any:  # noqa: ANN401, N802 - likewise
+    def getCameraImage(self, **given: Any) -> Any:  # noqa: ANN401 - likewise
         return pybullet.getCameraImage(**given, flags=pybullet.ER_NO_SEGMENTATION_MASK)
 
 
@@ -163,8 +159,8 @@ def _check_files(root: Path) -> None:
     wrong = [name for found in compare("calvin", root) for name in found if name.startswith(("data/", "conf/scene/"))]
     if wrong:
         raise ValueError(
-            f"expected {root} to be a checkout of {PACKAGE} with the benchmark's files, but {len(wrong)} are missing or "
-            f"others, such as {wrong[0]}; {INSTALL}"
+            f"expected {root} to be a checkout of {PACKAGE} with the benchmark's files, but {len(wrong)} of them are "
+            f"missing or others, such as {wrong[0]}; {INSTALL}"
         )
 
 
@@ -172,9 +168,7 @@ def _commit(root: Path) -> str:
     """Name the checkout's commit. A folder without ``.git`` may lie within the repository of something else."""
     if not (root / ".git").exists():
         return "of unknown commit"
-    import git
-
-    repository = git.Repo(root)
+    repository = _import("git").Repo(root)
     return repository.head.commit.hexsha + " with changes" * repository.is_dirty()
 
 

@@ -74,6 +74,7 @@ def provenance(
         },
         "conventions": conventions(config, said),
         "renderer": {**renderer(), "environments": {task: one["renderer"] for task, one in said.items()}},
+        "simulators": {task: one["simulator"] for task, one in said.items() if one.get("simulator")},
         "versions": versions(),
         "machine": machine(),
     }

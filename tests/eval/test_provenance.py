@@ -19,6 +19,7 @@ class Spoken(FakeReach):
 
     metadata = {"render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
     renderer = "EGL, llvmpipe"
+    simulator = "theirs 1.0"
     state_names = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]", "gripper")
 
 
@@ -34,6 +35,7 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
             "gripper": "+1 open, -1 closed",
             "axes": "tool's axes",
             "renderer": "EGL, llvmpipe",
+            "simulator": "theirs 1.0",
         }
     }
 
