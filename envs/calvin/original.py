@@ -46,38 +46,40 @@ class Original:
         RuntimeError: if another pybullet world is open in this process: some of its calls go to the first one opened.
 
     Attributes:
+        env: the original's own environment; it draws nothing while its list of cameras is empty, as it is here.
+        cameras: the original's cameras by our names.
         version: package and commit, for reports.
     """
 
     def __init__(self, scene: str, *, renderer: str, near: float) -> None:
+        module = _import(f"{PACKAGE}.envs.play_table_env")
         if pybullet.isConnected():
             raise RuntimeError(
                 f"expected no other pybullet world in the process of {PACKAGE}, which sends some calls to the first "
                 "one; close the other envs, or make this one in a process of its own (make_vec, seerkit eval)"
             )
-        module = _import(f"{PACKAGE}.envs.play_table_env")
-        root = Path(_import(PACKAGE).__file__ or "").resolve().parents[1]
+        root = Path(module.__file__ or "").resolve().parents[2]
         _check_files(root)
         commit = _commit(root)
         self.version = f"{PACKAGE} {commit}"
         with _exchanged((module,), "get_git_commit_hash", lambda _: commit):
-            self._env: Any = _make(root, scene, renderer=renderer, near=near)
-        self._env.close = lambda: None  # else it runs when forgotten, too, and ends whichever world has its number then
-        self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self._env.cid)
-        self._cameras, self._env.cameras = {CAMERAS[one.name]: one for one in self._env.cameras}, []
-        self._drawing = [_import(type(camera).__module__) for camera in self._cameras.values()]
-        for _ in range(2 * bool(self._cameras)):  # EGL's first pictures have no shadows
+            self.env: Any = _make(root, scene, renderer=renderer, near=near)
+        self.env.close = lambda: None  # else it runs when forgotten, too, and ends whichever world has its number then
+        self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self.env.cid)
+        self.cameras, self.env.cameras = {CAMERAS[one.name]: one for one in self.env.cameras}, []
+        self._drawing = [_import(type(camera).__module__) for camera in self.cameras.values()]
+        for _ in range(2 * bool(self.cameras)):  # EGL's first pictures have no shadows
             self.draw()
-        self._seen, self._info = self._env.get_obs(), self._env.get_info()
+        self._seen, self._info = self.env.get_obs(), self.env.get_info()
 
     def reset(self, robot: np.ndarray, scene: np.ndarray) -> None:
         """Put everything where it shall be; see :meth:`seerkit.envs.calvin.world.World.reset`."""
-        self._seen = self._env.reset(robot_obs=robot, scene_obs=scene)
-        self._info = self._env.get_info()
+        self._seen = self.env.reset(robot_obs=robot, scene_obs=scene)
+        self._info = self.env.get_info()
 
     def step(self, action: np.ndarray) -> None:
         """Command one relative action ``(7,)`` and simulate a thirtieth of a second."""
-        self._seen, _, _, self._info = self._env.step(action.copy())  # old versions scale it in place
+        self._seen, _, _, self._info = self.env.step(action.copy())  # old versions scale it in place
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Give ``robot_obs`` ``(15,)`` and ``scene_obs`` ``(24,)``."""
@@ -99,14 +101,18 @@ class Original:
 
     def draw(self) -> dict[str, np.ndarray]:
         """Draw what both cameras see now; see :meth:`seerkit.envs.calvin.render.Renderer.draw`."""
-        with _exchanged(self._drawing, "p", _Maskless()):
-            frames = {name: camera.render()[0] for name, camera in self._cameras.items()}
+        with self.maskless():
+            frames = {name: camera.render()[0] for name, camera in self.cameras.items()}
         return {name: np.ascontiguousarray(frame.transpose(2, 0, 1)) for name, frame in frames.items()}
+
+    def maskless(self) -> contextlib.AbstractContextManager[None]:
+        """Let the original's cameras draw no segmentation mask for a while."""
+        return _exchanged(self._drawing, "p", _Maskless())
 
     def close(self) -> None:
         """Free the world; closing again does nothing."""
         self._free()
-        self._env, self._cameras = None, {}
+        self.env, self.cameras = None, {}
 
 
 class _Maskless:
@@ -158,9 +164,9 @@ def _import(name: str) -> ModuleType:
 def _check_files(root: Path) -> None:
     wrong = [name for found in compare("calvin", root) for name in found if name.startswith(("data/", "conf/scene/"))]
     if wrong:
+        told = f"{len(wrong)} of them are missing or others, such as {wrong[0]}"
         raise ValueError(
-            f"expected {root} to be a checkout of {PACKAGE} with the benchmark's files, but {len(wrong)} of them are "
-            f"missing or others, such as {wrong[0]}; {INSTALL}"
+            f"expected a checkout of {PACKAGE} with the benchmark's files in {root}, but {told}; {INSTALL}"
         )
 
 
