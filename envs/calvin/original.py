@@ -68,14 +68,13 @@ class Original:
         self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self.env.cid)
         self.cameras, self.env.cameras = {CAMERAS[one.name]: one for one in self.env.cameras}, []
         self._drawing = [_import(type(camera).__module__) for camera in self.cameras.values()]
-        for _ in range(2 * bool(self.cameras)):  # EGL's first pictures have no shadows
+        for _ in range(2):  # EGL's first pictures have no shadows
             self.draw()
         self._seen, self._info = self.env.get_obs(), self.env.get_info()
 
     def reset(self, robot: np.ndarray, scene: np.ndarray) -> None:
         """Put everything where it shall be; see :meth:`seerkit.envs.calvin.world.World.reset`."""
-        self._seen = self.env.reset(robot_obs=robot, scene_obs=scene)
-        self._info = self.env.get_info()
+        self._seen, self._info = self.env.reset(robot_obs=robot, scene_obs=scene), self.env.get_info()
 
     def step(self, action: np.ndarray) -> None:
         """Command one relative action ``(7,)`` and simulate a thirtieth of a second."""
@@ -155,10 +154,9 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"backend={PACKAGE!r} runs the original simulator, but {error.name!r} is not installed; {INSTALL}",
-            name=error.name,
-        ) from error
+        absent = str(error.name).partition(".")[0]
+        told = f"backend={PACKAGE!r} runs the original simulator, but {absent!r} is not installed; {INSTALL}"
+        raise ModuleNotFoundError(told, name=absent) from error
 
 
 def _check_files(root: Path) -> None:
