@@ -18,7 +18,7 @@ from seerkit.envs.calvin.world import BlockState, Situation
 PACKAGE = "calvin_env"
 INSTALL = (
     "get a checkout of mees/calvin_env, then: pip install -c constraints.txt gym gitpython numpy-quaternion scipy "
-    "opencv-python-headless; pip install --no-deps -e CHECKOUT"
+    "opencv-python-headless; pip install -c constraints.txt --no-deps -e CHECKOUT"
 )
 CAMERAS = dict(zip(("static", "gripper"), SIZES, strict=True))
 """Our name of each of the original's cameras."""

@@ -46,7 +46,8 @@ def rough(steps: int) -> np.ndarray:
 def test_without_it_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, BACKEND, None)  # as if it were not there
     with pytest.raises(
-        ModuleNotFoundError, match=r"'calvin_env' is not installed; .*pip install --no-deps -e CHECKOUT"
+        ModuleNotFoundError,
+        match=r"'calvin_env' is not installed; .*pip install -c constraints.txt --no-deps -e CHECKOUT",
     ):
         make("calvin_d", backend=BACKEND, renderer="none")
 
