@@ -65,7 +65,7 @@ class Original:
         with _exchanged((module,), "get_git_commit_hash", lambda _: commit):
             self.env: Any = _make(root, scene, renderer=renderer, near=near)
         self.env.close = lambda: None  # else it runs when forgotten, too, and ends whichever world has its number then
-        self._free = weakref.finalize(self, pybullet.disconnect, physicsClientId=self.env.cid)
+        self._free = weakref.finalize(self, _release, self.env.p, self.env.cid)
         self.cameras, self.env.cameras = {CAMERAS[one.name]: one for one in self.env.cameras}, []
         self._drawing = [_import(type(camera).__module__) for camera in self.cameras.values()]
         for _ in range(2):  # EGL's first pictures have no shadows
@@ -148,6 +148,12 @@ def _make(root: Path, scene: str, *, renderer: str, near: float) -> Any:  # noqa
     if cameras:
         config.cameras.static.nearval = near
     return hydra.utils.instantiate(config.env, show_gui=False, use_scene_info=True, use_egl=renderer == "egl")
+
+
+def _release(client: Any, number: int) -> None:  # noqa: ANN401 - pybullet, or its wrapper of one client
+    pybullet.disconnect(physicsClientId=number)
+    if client is not pybullet:
+        client._client = -1  # else, once it is collected, it ends whichever world has the number then
 
 
 def _import(name: str) -> ModuleType:

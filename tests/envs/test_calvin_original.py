@@ -1,5 +1,6 @@
 """The original simulator behind our environment: asked for in vain, and beside our own world where it is installed."""
 
+import gc
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -149,8 +150,11 @@ def test_it_wants_to_be_the_first_world_of_a_process(original: Any) -> None:  # 
     ours = make("calvin_d", renderer="none")  # ours may come second
     wanted = ours.reset(options=start())[1]["scene_obs"]
     np.testing.assert_array_equal(original.reset(options=start())[1]["scene_obs"], wanted)
+    ours.close()
     original.close()
+    ours = make("calvin_d", renderer="none")  # takes over the number of the original's world
     del original
+    gc.collect()
     np.testing.assert_array_equal(ours.reset(options=start())[1]["scene_obs"], wanted)
     ours.close()
 
