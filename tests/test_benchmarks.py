@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
-QUICK = {"resize", "train_cpu", "train_memory", "train_gpu"}
-LONG = {"train_cpu", "train_memory"}
+QUICK = {"resize", "train_cpu", "train_memory", "train_gpu", "calvin_speed"}
+MARKS = {"train_cpu": pytest.mark.long, "train_memory": pytest.mark.long, "calvin_speed": pytest.mark.calvin}
 HELPERS = {"measure", "official"}
 
 
@@ -27,9 +28,7 @@ def run(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(QUICK)]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(QUICK)])
 def test_the_last_line_is_the_result(name: str) -> None:
     result = run(name)
     assert result["name"] == name
@@ -43,6 +42,9 @@ def test_the_last_line_is_the_result(name: str) -> None:
         assert max(differences) <= result["goal"]["gradient"]
     if name == "train_memory":
         assert all(0 < ratio < 1 for ratio in result["details"]["ratio"].values())
+    if name == "calvin_speed":
+        assert (result["ratio"] is None) == (importlib.util.find_spec("calvin_env") is None)
+        assert "free" in result["details"]["steps/s without"]
     if name == "train_gpu":
         import torch
 

@@ -67,8 +67,8 @@ GLUE = {"", "__main__", "cli", "demo"}  # joins the units for the command line a
 
 # Third-party packages that only the named units may import.
 ONLY_IN = {
-    "hydra": {"recipe", "ablate"},
-    "omegaconf": {"recipe"},
+    "hydra": {"recipe", "ablate", "envs"},  # envs: where the original CALVIN simulator is made
+    "omegaconf": {"recipe", "envs"},  # likewise
     "huggingface_hub": {"hub"},
     "timm": set(PARTS),
     "open_clip": {*PARTS, "hub"},  # the hub asks it where its weights are

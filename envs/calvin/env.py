@@ -1,5 +1,6 @@
 """The benchmark's play table as a gymnasium environment."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,16 +10,19 @@ import numpy as np
 from seerkit.assets import require
 from seerkit.envs.calvin.experts import Expert
 from seerkit.envs.calvin.oracle import read_oracle
+from seerkit.envs.calvin.original import Original
 from seerkit.envs.calvin.painter import NEAR, SIZES
 from seerkit.envs.calvin.protocol import EPISODE_STEPS, after, conditions, initial_state
 from seerkit.envs.calvin.render import RENDERERS, Renderer
-from seerkit.envs.calvin.scene import read_scene
+from seerkit.envs.calvin.scene import Scene, read_scene
 from seerkit.envs.calvin.table import BUTTONS
 from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
 from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, STATES, action_space, check_action, observation_space
 from seerkit.envs.instruction import check_instruction
 
 OPTIONS = ("robot_obs", "scene_obs", "tasks")
+OWN = "seerkit"
+BACKENDS = (OWN, "calvin_env")
 
 
 class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -39,10 +43,13 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         nearval: distance of the standing camera's near plane, metres; see there.
         button: ``"head"`` or ``"1431a46"``; see :class:`seerkit.envs.calvin.table.Table`.
         task_steps: control steps for each task.
+        backend: ``"seerkit"``, our world, or ``"calvin_env"``: the original simulator if it is installed, whose button
+            is that of its version and whose resets do not forget; see :class:`seerkit.envs.calvin.original.Original`.
         render_mode: ``None`` or ``"rgb_array"``: the standing camera's picture.
 
     Raises:
         FileNotFoundError: if the benchmark's files are not there, or are not the benchmark's.
+        ModuleNotFoundError: if the original is asked for and not installed; says what to install.
         ValueError: if an argument is none of those above.
 
     Attributes:
@@ -52,7 +59,8 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         asked: how many tasks have been asked for since the environment was made.
         settings: which button and near plane, for reports.
         oracle: tells which tasks were done, and holds the sentences.
-        world: the simulated table.
+        renderer: the renderer and the device that draw the pictures.
+        simulator: the original and its commit, if it simulates; else None.
     """
 
     axes = "world's axes"
@@ -67,28 +75,51 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         nearval: float = NEAR,
         button: str = "head",
         task_steps: int = EPISODE_STEPS,
+        backend: str = OWN,
         render_mode: str | None = None,
     ) -> None:
-        _check(renderer, render_mode, button, task_steps)
+        _check(renderer, render_mode, button, task_steps, backend)
         assets = require("calvin")
         self.render_mode = render_mode
         self.settings: dict[str, Any] = {"button": button, "nearval": nearval}
         self.task_steps = task_steps
         self.oracle = read_oracle(assets)
+        for sentence in self.oracle.sentences.values():
+            check_instruction(sentence)
         described = read_scene(scene, assets)
         self._renderer = None if renderer == "none" else Renderer(scene, assets, renderer=renderer, near=nearval)
-        self.world = World(described, button=button)
+        self.renderer = self._renderer.name if self._renderer else "none"
+        self._table = self._own(described, button) if backend == OWN else self._original(scene, nearval)
         self.drawing = True
         self.action_space = action_space()
         self.observation_space = observation_space(SIZES, tuple(SIZES) if self._renderer else ())
         self._tasks: tuple[str, ...] = ()
-        self._frames: dict[str, np.ndarray] = {}
         self.asked = 0
 
+    def _own(self, scene: Scene, button: str) -> World:
+        world, self.simulator = World(scene, button=button), None
+        if self._renderer is not None:
+            self._draw = functools.partial(self._renderer.draw, world)
+        return world
+
+    def _original(self, scene: str, near: float) -> Original:
+        """Open the original; our renderer has shown what draws here, without ending this process where EGL cannot."""
+        if self._renderer is not None:
+            self._renderer.close()
+        original = Original(scene, renderer=self.renderer.partition(":")[0], near=near)
+        self.simulator, self._draw = original.version, original.draw
+        return original
+
     @property
-    def renderer(self) -> str:
-        """The renderer and the device that draw the pictures."""
-        return self._renderer.name if self._renderer else "none"
+    def world(self) -> World:
+        """The simulated table.
+
+        Raises:
+            TypeError: if the original simulates, which experts, layouts and play do not know.
+        """
+        if not isinstance(self._table, World):
+            raise TypeError(f"expected backend={OWN!r} for what reads the world itself, given {self.simulator}")
+        return self._table
 
     @property
     def goals(self) -> tuple[str, ...]:
@@ -130,10 +161,11 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         drawn = possible[int(self.np_random.integers(len(possible)))]
         tasks = self._named(given.get("tasks", drawn))
         state = _given_state(given) if any(own) else initial_state(condition)
-        self.world.reset(*state)
+        self._table.reset(*state)
         self._tasks, self._completed = tasks, 0
         self._begin_task()
-        return self._observe(), self._info()
+        robot, scene = self._table.measure()
+        return self._observe(robot), self._info(robot, scene)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Command one action, let a thirtieth of a second pass, and look.
@@ -144,23 +176,23 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises:
             ValueError: if the action has a wrong shape or is not finite.
         """
-        self.world.step(_as_commanded(action))
+        self._table.step(_as_commanded(action))
         self._steps += 1
-        now = self.world.situation()
-        done = not self._finished and bool(self.oracle.done(self._start, now, (self.goal,)))
+        done = not self._finished and bool(self.oracle.done(self._start, self._table.situation(), (self.goal,)))
         late = not done and self._steps >= self.task_steps
         if done:
             self._completed += 1
             self._begin_task()
-        return self._observe(), float(done), self._finished, late, self._info()
+        robot, scene = self._table.measure()
+        return self._observe(robot), float(done), self._finished, late, self._info(robot, scene)
 
     def look(self) -> dict[str, Any]:
         """Give the present observation, with pictures whatever ``drawing`` says."""
-        return self._observe(draw=True)
+        return self._observe(self._table.measure()[0], draw=True)
 
     def achieved(self) -> set[str]:
         """Name every task of the benchmark that has been done since the present one was asked for."""
-        return self.oracle.done(self._start, self.world.situation())
+        return self.oracle.done(self._start, self._table.situation())
 
     def expert(self, rng: np.random.Generator, *, noise: float = 0.0) -> Expert:
         """Make a scripted expert that does whatever is asked for; see :class:`seerkit.envs.calvin.experts.Expert`."""
@@ -170,11 +202,11 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Give the standing camera's picture as ``(200, 200, 3)`` uint8, or ``None`` without a render mode."""
         if self.render_mode is None or self._renderer is None:
             return None
-        return np.ascontiguousarray(self._renderer.draw(self.world)["primary"].transpose(1, 2, 0))
+        return np.ascontiguousarray(self._draw()["primary"].transpose(1, 2, 0))
 
     def close(self) -> None:
         """Free the table and end the process that draws."""
-        self.world.close()
+        self._table.close()
         if self._renderer is not None:
             self._renderer.close()
 
@@ -189,38 +221,38 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return tuple(self.oracle.check(task) for task in several)
 
     def _begin_task(self) -> None:
-        self._start, self._steps = self.world.situation(), 0
+        self._start, self._steps = self._table.situation(), 0
         self.asked += 1
 
-    def _observe(self, *, draw: bool = False) -> dict[str, Any]:
-        robot = self.world.robot.observe()
+    def _observe(self, robot: np.ndarray, *, draw: bool = False) -> dict[str, Any]:
         seen = {"image": self._see(draw=draw or self.drawing)} if self._renderer else {}
         return {
             **seen,
             "state": np.concatenate([robot[:6], robot[-1:]]).astype(np.float32),
-            "language_instruction": check_instruction(self.oracle.sentences[self.goal]),
+            "language_instruction": self.oracle.sentences[self.goal],
         }
 
     def _see(self, *, draw: bool) -> dict[str, np.ndarray]:
         if self._renderer is None or not draw:
             return {name: np.zeros((3, size, size), np.uint8) for name, size in SIZES.items()}
-        return self._renderer.draw(self.world)
+        return self._draw()
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self, robot: np.ndarray, scene: np.ndarray) -> dict[str, Any]:
         return {
             "is_success": np.bool_(self._finished),
             "task": self.goal,
             "completed": self._completed,
-            "robot_obs": self.world.robot.observe(),
-            "scene_obs": self.world.observe(),
+            "robot_obs": robot,
+            "scene_obs": scene,
         }
 
 
-def _check(renderer: str, render_mode: str | None, button: str, task_steps: int) -> None:
+def _check(renderer: str, render_mode: str | None, button: str, task_steps: int, backend: str) -> None:
     for name, value, known in (
         ("renderer", renderer, RENDERERS),
         ("render_mode", render_mode, (None, "rgb_array") if renderer != "none" else (None,)),
-        ("button", button, BUTTONS),
+        ("backend", backend, BACKENDS),
+        ("button", button, BUTTONS if backend == OWN else BUTTONS[:1]),
     ):
         if value not in known:
             raise ValueError(f"expected {name} to be one of {known}, given {value!r}")

@@ -99,9 +99,8 @@ class Robot:
             (m), seven joint angles (rad), the last gripper command (+1 or -1).
         """
         position, angles = self.tool()
-        state = self._client.joint
-        width = state(self.body, FINGERS[0]) + state(self.body, FINGERS[1])
-        return np.array([*position, *angles, width, *(state(self.body, joint) for joint in ARM), self.gripper])
+        left, right, *arm = self._client.positions(self.body, (*FINGERS, *ARM))
+        return np.array([*position, *angles, left + right, *arm, self.gripper])
 
     def touched(self) -> frozenset[int]:
         """Name every body the robot touches."""

@@ -61,25 +61,25 @@ class Table:
 
     def advance(self) -> None:
         """Let the button and the switch do what they do, once per control step."""
-        pressed = self._client.joint(self.body, self._button) > self._button_threshold
+        button, switch = self._client.positions(self.body, (self._button, self._switch))
+        pressed = button > self._button_threshold
         if pressed and not self._pressed:
             self._toggled = not self._toggled
             self.lights[self._scene.button[1]] = self._toggled
         self._pressed = pressed
-        up = self._client.joint(self.body, self._switch) > self._switch_threshold
+        up = switch > self._switch_threshold
         if up != self._up:
             self.lights[self._scene.switch[1]] = up
         self._up = up
 
     def doors(self) -> dict[str, float]:
         """Measure the sliding door and the drawer, metres."""
-        return {name: self._client.joint(self.body, j) for name, j in zip(self._scene.doors, self._doors, strict=True)}
+        return dict(zip(self._scene.doors, self._client.positions(self.body, self._doors), strict=True))
 
     def observe(self) -> list[float]:
         """Measure door, drawer, button, switch, and each light as 0 or 1."""
-        joints = (*self._doors, self._button, self._switch)
-        lights = (float(on) for on in self.lights.values())
-        return [*(self._client.joint(self.body, joint) for joint in joints), *lights]
+        joints = self._client.positions(self.body, (*self._doors, self._button, self._switch))
+        return [*joints, *map(float, self.lights.values())]
 
     def _middle(self, joint: int) -> float:
         low, high = self._client.getJointInfo(self.body, joint)[8:10]

@@ -116,6 +116,10 @@ class World:
             self.client.stepSimulation()
         self.table.advance()
 
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Measure ``robot_obs`` ``(15,)`` and ``scene_obs`` ``(24,)``; see :meth:`Robot.observe`, :meth:`observe`."""
+        return self.robot.observe(), self.observe()
+
     def observe(self) -> np.ndarray:
         """Measure everything the benchmark calls ``scene_obs``.
 

@@ -75,6 +75,7 @@ def provenance(
         "conventions": conventions(config, said),
         "settings": {task: dict(one.get("settings") or {}) for task, one in said.items()},
         "renderer": {**renderer(), "environments": {task: one["renderer"] for task, one in said.items()}},
+        "simulators": {task: one["simulator"] for task, one in said.items() if one.get("simulator")},
         "versions": versions(),
         "machine": machine(),
     }

@@ -90,14 +90,15 @@ class Seat(gym.Wrapper):
 
         Returns:
             ``frames``: camera -> size; ``state``: the name of its layout, or the names of its entries, None if not
-            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, None if not said.
+            said; ``fps``; ``action_scale``, ``gripper`` and ``axes``; ``renderer``: what draws, and
+            ``simulator``: who simulates if it is not seerkit, None if not said.
         """
         base: Any = self.unwrapped
         space = self.observation_space
         images: Any = space.spaces.get("image", {}) if isinstance(space, spaces.Dict) else {}
         names = tuple(getattr(base, "state_names", ()))
         layouts = {entries: name for name, entries in contract.STATES.items()}
-        drawn_by = getattr(base, "renderer", None)
+        drawn_by, run_by = getattr(base, "renderer", None), getattr(base, "simulator", None)
         return {
             "settings": dict(getattr(base, "settings", {})),
             "frames": {camera: list(box.shape) for camera, box in images.items()},
@@ -107,6 +108,7 @@ class Seat(gym.Wrapper):
             "gripper": f"{contract.GRIPPER_OPEN:+g} open, {contract.GRIPPER_CLOSED:+g} closed",
             "axes": getattr(base, "axes", contract.AXES),
             "renderer": drawn_by if isinstance(drawn_by, str) else None,
+            "simulator": run_by if isinstance(run_by, str) else None,
         }
 
     def _keep(self, observation: dict[str, Any], info: dict[str, Any]) -> None:

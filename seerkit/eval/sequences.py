@@ -149,7 +149,13 @@ def cautions(scene: Scene, count: int, said: Mapping[str, Mapping[str, Any]]) ->
     from seerkit.envs.calvin.protocol import COUNT, EPISODE_STEPS
 
     told = []
-    renderer = str(next(iter(said.values()), {}).get("renderer"))
+    told_by = next(iter(said.values()), {})
+    if told_by.get("simulator"):
+        told.append(
+            f"Simulated by {told_by['simulator']}, whose resets do not forget what came before: a sequence depends on "
+            "those its worker played earlier, and a resumed run is not the uninterrupted one."
+        )
+    renderer = str(told_by.get("renderer"))
     if renderer.startswith("tiny"):
         told.append(
             "Drawn by TinyRenderer: no shadows, and about 20 of 255 levels from the pictures policies learn from. "

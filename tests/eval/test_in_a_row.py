@@ -331,6 +331,8 @@ def test_a_recipe_says_how_calvin_is_played() -> None:
 def test_what_is_not_the_benchmark_is_said() -> None:
     drawn: dict[str, dict] = {"Calvin-D": {"renderer": "egl: llvmpipe"}}
     assert cautions(Scene("calvin_d"), 1000, drawn) == []
+    (told,) = cautions(Scene("calvin_d"), 1000, {"Calvin-D": {**drawn["Calvin-D"], "simulator": "calvin_env 797142c"}})
+    assert "calvin_env 797142c, whose resets do not forget" in told
     told = cautions(Scene("calvin_a", horizon=20, sentences={}), 20, {"Calvin-A": {"renderer": "tiny"}})
     for line, word in zip(told, ("TinyRenderer", "20 of", "20 steps", "sentences", "scene D"), strict=True):
         assert word in line

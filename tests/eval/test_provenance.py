@@ -20,6 +20,7 @@ class Spoken(FakeReach):
     settings = {"button": "head"}  # noqa: RUF012 - an attribute, as environments have it
     metadata = {"render_fps": 20}  # noqa: RUF012 - gymnasium's own declaration
     renderer = "EGL, llvmpipe"
+    simulator = "theirs 1.0"
     state_names = ("x [m]", "y [m]", "z [m]", "rx [rad]", "ry [rad]", "rz [rad]", "gripper")
 
 
@@ -36,6 +37,7 @@ def test_a_rollout_keeps_what_its_environment_says_of_itself(workers: int) -> No
             "gripper": "+1 open, -1 closed",
             "axes": "tool's axes",
             "renderer": "EGL, llvmpipe",
+            "simulator": "theirs 1.0",
         }
     }
 
