@@ -57,7 +57,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         asked: how many tasks have been asked for since the environment was made.
-        settings: which button and near plane, for reports.
+        settings: which near plane and button, for reports; the original's button is that of its version.
         oracle: tells which tasks were done, and holds the sentences.
         renderer: the renderer and the device that draw the pictures.
         simulator: the original and its commit, if it simulates; else None.
@@ -81,7 +81,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         _check(renderer, render_mode, button, task_steps, backend)
         assets = require("calvin")
         self.render_mode = render_mode
-        self.settings: dict[str, Any] = {"button": button, "nearval": nearval}
+        self.settings: dict[str, Any] = {"nearval": nearval} | ({"button": button} if backend == OWN else {})
         self.task_steps = task_steps
         self.oracle = read_oracle(assets)
         for sentence in self.oracle.sentences.values():

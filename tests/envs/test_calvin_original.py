@@ -100,6 +100,7 @@ def test_the_first_episode_is_ours_to_the_last_bit() -> None:
     both = [asdict(env.unwrapped._table.situation()) for env in (theirs, ours)]
     np.testing.assert_equal(*both)
     assert theirs.unwrapped.renderer == ours.unwrapped.renderer
+    assert [sorted(env.unwrapped.settings) for env in (theirs, ours)] == [["nearval"], ["button", "nearval"]]
     theirs.close()
     ours.close()
 
