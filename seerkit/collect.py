@@ -51,8 +51,8 @@ class Recording:
         horizon: steps after which an episode has failed; the env's own limit if not given.
         keep_failures: whether to keep episodes that failed, too.
         play: whether to record play: no sentence is stored, and an episode is kept whatever became of it.
-        tasks: what is demonstrated, rollout by rollout in turn, each on a random table on which it can be done; needs an
-            env that knows the reset option ``layout``, as CALVIN's. None: what the env asks for by itself.
+        tasks: what is demonstrated, rollout by rollout in turn, each on a random table on which it can be done; needs
+            an env that knows the reset option ``layout``, as CALVIN's. None given: what the env asks for by itself.
 
     Raises:
         ValueError: a value is out of range, or tasks are to be changed on the way.
