@@ -14,9 +14,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 from measure import report, rounded
 
 from seerkit import Agent, Policy
@@ -73,7 +73,7 @@ def trained(recipe: str, data: list[str], run: Path, updates: int, *settings: st
 def policies(out: Path, given: argparse.Namespace) -> dict[tuple[str, int], Path]:
     """Train everything; give the checkpoint of every arm and seed."""
     play, demos = recorded(out, given)
-    before = trained("seer_calvin_tiny_pretrain", play, out / "pretrain", given.pretrain_updates, "train.batch_size=16")
+    before = trained("seer_calvin_tiny_pretrain", play, out / "pretrain", given.pretrain_updates, "train.batch_size=8")
     found = {}
     for seed in range(given.seeds):
         begins = {"scratch": (), "finetuned": (f"init_from.checkpoint={before}", BEGIN)}
@@ -138,14 +138,14 @@ def compared(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     for task, layout, seed, _ in sides:
         after, before = (sides[task, layout, seed, arm] for arm in reversed(ARMS))
         gains.setdefault((task, layout), {})[seed] = int(after) - int(before)
-    strata = [[np.mean([*gain.values()]) for (name, _), gain in gains.items() if name == task] for task in TASKS]
+    strata = [[fmean(gain.values()) for (name, _), gain in gains.items() if name == task] for task in TASKS]
     every = [gain for by_seed in gains.values() for gain in by_seed.values()]
     seeds = sorted({seed for by_seed in gains.values() for seed in by_seed})
     return {
         "difference": rounded(stratified_bootstrap(strata).to_dict()),
         "alone": {"scratch": every.count(-1), "finetuned": every.count(1)},
         "mcnemar": float(f"{mcnemar(every.count(-1), every.count(1)):.2g}"),
-        "per_seed": {seed: round(float(np.mean([gain[seed] for gain in gains.values()])), 3) for seed in seeds},
+        "per_seed": {seed: round(fmean(gain[seed] for gain in gains.values()), 3) for seed in seeds},
     }
 
 
@@ -160,18 +160,18 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/calvin_pretrain"))
     parser.add_argument("--scenes", default=UNSEEN, help="letters; those trained on may be looked at before D is")
-    parser.add_argument("--seeds", type=int, default=2, help="trainings of each arm")
-    parser.add_argument("--layouts", type=int, default=20, help="random tables per task and scene")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm")
+    parser.add_argument("--layouts", type=int, default=10, help="random tables per task and scene")
     parser.add_argument("--play", type=int, default=7, help="episodes of play per scene")
     parser.add_argument("--play-steps", type=int, default=150)
     parser.add_argument("--demos", type=int, default=6, help="demonstrations per task and scene")
-    parser.add_argument("--pretrain-updates", type=int, default=600)
+    parser.add_argument("--pretrain-updates", type=int, default=700)
     parser.add_argument("--updates", type=int, default=800)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="a few seconds of everything: does it run at all?")
     given = parser.parse_args()
     if given.quick:
-        small = {"seeds": 1, "layouts": 1, "play": 1, "play_steps": 12, "demos": 1, "pretrain_updates": 2, "updates": 2}
+        small = {"seeds": 1, "layouts": 1, "play": 2, "play_steps": 12, "demos": 1, "pretrain_updates": 2, "updates": 2}
         vars(given).update(small)
     return given
 
