@@ -33,7 +33,6 @@ POLICY = ("chunk=6", "ensemble=receding", "trunk.start=bare", "encoders.image.mo
 """Six actions are executed before the next look; what the twin's small policies needed to listen to a sentence."""
 LEARN = ("train.batch_size=16", "losses.foresight.weight=0.1")
 """How demonstrations are learned, by both arms: actions before pictures of the future."""
-BEGIN = "init_from.steps=[{reset: [trunk.queries.action, trunk.queries.foresight]}, {slice: [trunk.time]}]"
 STEPS = 150
 """Steps a task may take; the expert's longest from a random start take about 80."""
 
@@ -76,7 +75,7 @@ def policies(out: Path, given: argparse.Namespace) -> dict[tuple[str, int], Path
     before = trained("seer_calvin_tiny_pretrain", play, out / "pretrain", given.pretrain_updates, "train.batch_size=8")
     found = {}
     for seed in range(given.seeds):
-        begins = {"scratch": (), "finetuned": (f"init_from.checkpoint={before}", BEGIN)}
+        begins = {"scratch": (), "finetuned": (f"init_from.checkpoint={before}",)}
         for arm in ARMS:
             run, settings = out / f"{arm}-{seed}", (*LEARN, f"train.seed={seed}", *begins[arm])
             found[arm, seed] = trained("seer_calvin_tiny", demos, run, given.updates, *settings)
