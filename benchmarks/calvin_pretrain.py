@@ -159,7 +159,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/calvin_pretrain"))
     parser.add_argument("--scenes", default=UNSEEN, help="letters; those trained on may be looked at before D is")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each arm")
     parser.add_argument("--layouts", type=int, default=10, help="random tables per task and scene")
     parser.add_argument("--play", type=int, default=7, help="episodes of play per scene")
     parser.add_argument("--play-steps", type=int, default=150)
