@@ -96,12 +96,18 @@ def collect(  # noqa: PLR0913 - options of a command, each with its own name on 
     ask: Annotated[float, typer.Option(help="share of steps at which every other goal is asked for, too")] = 0.0,
     play: Annotated[bool, typer.Option("--play", help="store no sentences and keep whatever happens")] = False,
     depth: Annotated[bool, typer.Option("--depth", help="store depth frames, too (twin)")] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="on CALVIN: what to demonstrate, on random tables; may be repeated", show_default=False),
+    ] = None,
 ) -> None:
     """Record a scripted expert into a store."""
     from seerkit.collect import Recording
     from seerkit.collect import collect as record
 
-    recording = Recording(noise=noise, random_start=random_start, chain=chain, ask=ask, play=play)
+    recording = Recording(
+        noise=noise, random_start=random_start, chain=chain, ask=ask, play=play, tasks=tuple(task or ())
+    )
     options = {"look": {"depth": True}} if depth else {}
     store = record(env, out, episodes=episodes, seed=seed, recording=recording, env_options=options)
     console.print(f"recorded {store!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import itertools
 import multiprocessing
@@ -10,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,11 @@ class Recording:
         horizon: steps after which an episode has failed; the env's own limit if not given.
         keep_failures: whether to keep episodes that failed, too.
         play: whether to record play: no sentence is stored, and an episode is kept whatever became of it.
+        tasks: what is demonstrated, rollout by rollout in turn, each on a random table on which it can be done; needs
+            an env that knows the reset option ``layout``, as CALVIN's. None given: what the env asks for by itself.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or tasks are to be changed on the way.
     """
 
     noise: float = 0.0
@@ -62,6 +65,7 @@ class Recording:
     horizon: int | None = None
     keep_failures: bool = False
     play: bool = False
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shares = (self.random_start, self.ask)
@@ -69,6 +73,8 @@ class Recording:
             raise ValueError(f"noise, chain, horizon cannot be negative; random_start and ask are shares; got {self}")
         if self.play and self.ask:
             raise ValueError("ask stores the same step with other sentences, and play stores no sentence; choose one")
+        if self.tasks and (self.chain or self.ask):
+            raise ValueError("on a table drawn for one task others may be impossible; expected tasks, or chain and ask")
 
 
 @dataclasses.dataclass
@@ -165,6 +171,8 @@ def record(env: Env, seed: int, recording: Recording) -> list[Segment]:
     """
     rng = np.random.default_rng([seed, 1])
     options = {"start": "random"} if rng.random() < recording.random_start else {}
+    if recording.tasks:
+        options["layout"] = recording.tasks[seed % len(recording.tasks)]
     observation, _ = env.reset(seed=seed, options=options)
     base: Any = env.unwrapped
     expert = base.expert(rng, noise=recording.noise)
@@ -247,6 +255,7 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
         if (recording.chain or recording.ask) and len(getattr(base, "goals", ())) < 2:
             given = getattr(base, "goals", None)
             raise ValueError(f"chain and ask need an env with at least 2 goals, got goals={given}")
+        _check_tasks(base, recording.tasks)
         cameras = {camera: box.shape for camera, box in space["image"].items()}
         rate = float(env.metadata.get("render_fps", 15.0))
         said: dict[str, Any] = {"state": tuple(base.state_names)} if hasattr(base, "state_names") else {}
@@ -254,6 +263,16 @@ def _look(make: EnvFactory, name: str, recording: Recording) -> tuple[Convention
         return conventions, dataclasses.replace(recording, horizon=horizon)
     finally:
         env.close()
+
+
+def _check_tasks(base: Any, tasks: Sequence[str]) -> None:  # noqa: ANN401  (any env)
+    """Make sure that an env draws layouts, and knows every task."""
+    if tasks and not getattr(base, "draws_layouts", False):
+        raise ValueError(f"tasks need an env that draws a layout for each, as CALVIN's do; given {type(base).__name__}")
+    for task in tasks:
+        if task not in base.goals:
+            near = difflib.get_close_matches(task, base.goals, n=1)
+            raise ValueError(f"no task {task!r}{f'; did you mean {near[0]!r}?' if near else f' in {base.goals}'}")
 
 
 # -- parallel rollouts ------------------------------------------------------------------------------------------------

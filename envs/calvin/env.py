@@ -8,10 +8,12 @@ import gymnasium
 import numpy as np
 
 from seerkit.assets import require
-from seerkit.envs.calvin.experts import Expert
+from seerkit.envs.calvin.experts import Expert, Follower
+from seerkit.envs.calvin.layouts import layout
 from seerkit.envs.calvin.oracle import read_oracle
 from seerkit.envs.calvin.original import Original
 from seerkit.envs.calvin.painter import NEAR, SIZES
+from seerkit.envs.calvin.play import wander
 from seerkit.envs.calvin.protocol import EPISODE_STEPS, after, conditions, initial_state
 from seerkit.envs.calvin.render import RENDERERS, Renderer
 from seerkit.envs.calvin.scene import Scene, read_scene
@@ -20,7 +22,8 @@ from seerkit.envs.calvin.world import ROBOT_SIZE, SCENE_SIZE, World
 from seerkit.envs.contract import GRIPPER_CLOSED, GRIPPER_OPEN, STATES, action_space, check_action, observation_space
 from seerkit.envs.instruction import check_instruction
 
-OPTIONS = ("robot_obs", "scene_obs", "tasks")
+OPTIONS = ("robot_obs", "scene_obs", "tasks", "layout", "start")
+STARTS = ("rest", "random")
 OWN = "seerkit"
 BACKENDS = (OWN, "calvin_env")
 
@@ -54,6 +57,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     Attributes:
         axes: along which an arm action moves.
+        draws_layouts: that :meth:`reset` knows the option ``layout``.
         drawing: whether steps draw. Set it to ``False`` while a chunk is executed without looking: frames are then
             black, and cost nothing; :meth:`look` gives the present observation with pictures.
         asked: how many tasks have been asked for since the environment was made.
@@ -64,6 +68,7 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """
 
     axes = "world's axes"
+    draws_layouts = True
     state_names = STATES["pose_gripper"]
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - gymnasium's own declaration
 
@@ -146,15 +151,18 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             seed: of what is drawn: one of the benchmark's initial conditions and a task that can be done in it.
             options: ``robot_obs`` ``(15,)`` and ``scene_obs`` ``(24,)``: the state to begin in, as the benchmark writes
                 it. ``tasks``: what to ask for, a name or several in a row; with a given state and no tasks, any one.
+                ``layout`` instead of these: a task, to be asked for on a random table of this scene on which it can be
+                done (:func:`seerkit.envs.calvin.layouts.layout`). ``start``: ``"rest"`` (default), or ``"random"``: the
+                hand first goes to random places, and what is asked for begins there.
 
         Raises:
-            ValueError: if an option or a task is unknown, or a state has another shape or is not finite.
+            ValueError: if an option or a task is unknown, a state has another shape or is not finite, or a layout is to
+                be drawn beside a given state or tasks.
         """
         super().reset(seed=seed)
-        given = options or {}
-        unknown = sorted(set(given) - set(OPTIONS))
-        if unknown:
-            raise ValueError(f"expected reset options of {OPTIONS}, given {unknown}")
+        given = _known(options or {})
+        if "layout" in given:
+            given |= layout(self.world, self.oracle.check(given["layout"]), self.np_random)
         condition = conditions()[int(self.np_random.integers(len(conditions())))]
         own = ("robot_obs" in given, "scene_obs" in given)
         possible = self.goals if any(own) else [task for task in self.goals if len(after(condition, task)) == 1]
@@ -162,6 +170,8 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         tasks = self._named(given.get("tasks", drawn))
         state = _given_state(given) if any(own) else initial_state(condition)
         self._table.reset(*state)
+        if given.get("start") == "random":
+            self._wander()
         self._tasks, self._completed = tasks, 0
         self._begin_task()
         robot, scene = self._table.measure()
@@ -220,6 +230,11 @@ class CalvinEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ValueError("expected at least one task, given none")
         return tuple(self.oracle.check(task) for task in several)
 
+    def _wander(self) -> None:
+        follower = Follower(wander(self.world, self.np_random))
+        while (action := follower.act(self.world)) is not None:
+            self.world.step(_as_commanded(action))
+
     def _begin_task(self) -> None:
         self._start, self._steps = self._table.situation(), 0
         self.asked += 1
@@ -258,6 +273,18 @@ def _check(renderer: str, render_mode: str | None, button: str, task_steps: int,
             raise ValueError(f"expected {name} to be one of {known}, given {value!r}")
     if task_steps < 1:
         raise ValueError(f"expected task_steps of at least 1, given {task_steps}")
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise ValueError(f"expected reset options of {OPTIONS}, given {unknown}")
+    if options.get("start", STARTS[0]) not in STARTS:
+        raise ValueError(f"expected start to be one of {STARTS}, given {options['start']!r}")
+    beside = sorted(set(options) - {"layout", "start"})
+    if "layout" in options and beside:
+        raise ValueError(f"expected a layout to be drawn or a state and tasks to be given, given layout and {beside}")
+    return dict(options)
 
 
 def _given_state(options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,17 +1,22 @@
 """Undirected play: whatever can be done next, one thing after another, with wandering in between."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seerkit.envs.bursts import Bursts
-from seerkit.envs.calvin.env import CalvinEnv
 from seerkit.envs.calvin.experts import Follower
 from seerkit.envs.calvin.layouts import free
 from seerkit.envs.calvin.moves import REST_YAW, Move
 from seerkit.envs.calvin.plans import ImpossibleError, clear, cupboard, held, in_drawer, on_table, plan
 from seerkit.envs.calvin.world import World
+
+if TYPE_CHECKING:
+    from seerkit.envs.calvin.env import CalvinEnv
 
 WANDER = 0.3
 """Share of the choices that are to go somewhere at random."""

@@ -125,6 +125,10 @@ def test_bad_requests_are_named(tmp_path: Path) -> None:
         collect(LineEnv, tmp_path / "store", workers=1, progress=False)
     with pytest.raises(ValueError, match="share"):
         Recording(random_start=2)
+    with pytest.raises(ValueError, match="tasks, or chain and ask"):
+        Recording(tasks=("left",), chain=1)
+    with pytest.raises(ValueError, match="given LineEnv"):
+        collect(LineEnv, tmp_path / "s", recording=Recording(horizon=9, tasks=("left",)), workers=1, progress=False)
     with pytest.raises(ValueError, match="seed in"):
         collect(LineEnv, tmp_path / "store", seed=1_000_000)
     with pytest.raises(StoreError, match="no seed left"):
@@ -153,6 +157,23 @@ def test_the_twin_is_recorded(tmp_path: Path) -> None:
     assert all("block" in episode.instruction for episode in store.episodes)
     assert float(store.action.abs().max()) <= 1
     assert set(store.action[:, 6].tolist()) <= {-1.0, 1.0}
+
+
+@pytest.mark.calvin
+def test_calvins_tasks_are_demonstrated_in_turn(tmp_path: Path) -> None:
+    given = {"episodes": 4, "seed": 3, "workers": 1, "progress": False}
+    tasks = ("turn_on_led", "open_drawer")
+    recording = Recording(tasks=tasks, random_start=1.0)
+    store = collect("calvin_c", tmp_path / "store", recording=recording, env_options={"renderer": "tiny"}, **given)
+    assert all(episode.success for episode in store.episodes)
+    said = [episode.instruction for episode in store.episodes]
+    assert said[:2] == said[2:]
+    assert ["drawer" in text for text in said[:2]] == [True, False], "seed 3 is odd: the second task begins"
+    starts = torch.stack([store.state[episode.start, :3] for episode in store.episodes])
+    assert torch.pdist(starts).min() > 0.01
+    wrong = Recording(tasks=("open_drawers",))
+    with pytest.raises(ValueError, match="did you mean 'open_drawer'"):
+        collect("calvin_c", tmp_path / "none", recording=wrong, env_options={"renderer": "none"}, **given)
 
 
 def test_play_is_recorded_without_sentences(tmp_path: Path) -> None:

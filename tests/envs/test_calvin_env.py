@@ -98,6 +98,33 @@ def test_drawn_tasks_can_be_done(env) -> None:  # noqa: ANN001
     assert len(seen) > 5
 
 
+@pytest.mark.parametrize("scene", "abcd")
+def test_a_layout_is_drawn_on_which_the_task_can_be_done(scene: str) -> None:
+    env = make(f"calvin_{scene}", renderer="none")
+    tables = []
+    for seed in (1, 2, 1):
+        _, info = env.reset(seed=seed, options={"layout": "lift_pink_block_table", "start": "random"})
+        assert info["task"] == "lift_pink_block_table"
+        assert not env.unwrapped.achieved()
+        tables.append(np.concatenate([info["robot_obs"], info["scene_obs"]]))
+    np.testing.assert_array_equal(tables[0], tables[2])
+    assert np.linalg.norm(tables[0][:3] - tables[1][:3]) > 0.03, "the hand begins elsewhere"
+    expert = env.unwrapped.expert(np.random.default_rng(0))
+    while not info["is_success"]:
+        *_, late, info = env.step(expert.act(env))
+        assert not late
+    env.close()
+
+
+def test_without_start_the_hand_begins_at_rest(env) -> None:  # noqa: ANN001
+    from seerkit.envs.calvin.protocol import conditions, initial_state
+
+    rest = initial_state(conditions()[0])[0][:3]
+    for options in ({"layout": "open_drawer"}, {"layout": "open_drawer", "start": "rest"}):
+        _, info = env.reset(seed=4, options=options)
+        np.testing.assert_allclose(info["robot_obs"][:3], rest, atol=0.01)
+
+
 def test_the_callers_action_is_left_alone(env) -> None:  # noqa: ANN001
     env.reset(seed=0)
     for kind in (np.float32, np.float64):
@@ -179,6 +206,9 @@ def test_a_task_has_so_many_steps() -> None:
         ({"task": "open_drawer"}, "expected reset options of .*, given .'task'."),
         ({"tasks": "open_the_drawer"}, "given 'open_the_drawer'; did you mean 'open_drawer'"),
         ({"tasks": []}, "at least one task"),
+        ({"layout": "open_the_drawer"}, "given 'open_the_drawer'; did you mean 'open_drawer'"),
+        ({"layout": "open_drawer", "tasks": "open_drawer"}, "given layout and .'tasks'."),
+        ({"start": "anywhere"}, "start to be one of .*, given 'anywhere'"),
         ({"robot_obs": np.zeros(15)}, "given no scene_obs"),
         ({"robot_obs": np.zeros(14), "scene_obs": np.zeros(24)}, "robot_obs as 15 finite numbers, given shape"),
         ({"robot_obs": np.zeros(15), "scene_obs": np.full(24, np.nan)}, "scene_obs as 24 finite numbers"),
