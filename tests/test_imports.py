@@ -233,7 +233,7 @@ def test_importing_changes_nothing() -> None:
 
 def run(*arguments: str, folder: Path = ROOT) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -39,4 +39,4 @@ def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     head = "import os, signal, sys\nfrom pathlib import Path\nfrom tests.data import stores as here\n"
     code = head + "from seerkit.data.writer import StoreWriter\n" + textwrap.dedent(script)
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=200)

@@ -143,7 +143,7 @@ def test_workers_end_with_a_killed_process(tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = {int(pid) for pid in done.stdout.split()}
     assert len(left) >= 3  # two workers, and who draws for them

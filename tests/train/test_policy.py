@@ -33,7 +33,7 @@ def test_sigkill_and_resume_is_bitwise_the_same(store: Store, tmp_path: Path) ->
     toy.run(store, tmp_path / "whole", toy.real_policy())
     killed = tmp_path / "killed"
     command = [sys.executable, toy.__file__, str(store.path), str(killed), "--real", "--kill-loss", "7"]
-    assert subprocess.run([*command, "--after", "000004"], check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run([*command, "--after", "000004"], check=False, timeout=300).returncode == -signal.SIGKILL
     assert (killed / "checkpoints" / "last").resolve().name == "000004"
     toy.run(store, killed, toy.real_policy(), resume=True)
     one, other = (toy.saved_state(out / "checkpoints" / "last") for out in (tmp_path / "whole", killed))

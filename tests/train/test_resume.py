@@ -17,7 +17,7 @@ from tests.train import toy
 def kill(store: Path, out: Path, *options: str) -> None:
     """Start or resume a run in a process of its own that kills itself."""
     command = [sys.executable, toy.__file__, str(store), str(out), *options]
-    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, timeout=300).returncode == -signal.SIGKILL
 
 
 def same(first: Path, second: Path) -> bool:
