@@ -8,7 +8,6 @@ import functools
 import itertools
 import multiprocessing
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from seerkit.data.depth import to_millimetres
 from seerkit.data.store import Conventions, Store, StoreError
 from seerkit.data.writer import StoreWriter
+from seerkit.worker import end_with_parent
 
 Env = gymnasium.Env[Any, Any]
 EnvFactory = Callable[[], Env]
@@ -306,16 +306,8 @@ def _rollouts(
 
 def _start_worker(make: EnvFactory) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    end_with_parent()
     _worker.append(make())
-
-
-def _follow_parent() -> None:
-    """End this worker when the process that started it is gone, even if it was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _record(seed: int, recording: Recording) -> list[Segment]:

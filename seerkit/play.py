@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 
 from seerkit.data.calvin_folder import Sentence, Vectors, write_step, write_tables
 from seerkit.data.files import fresh_folder
+from seerkit.worker import end_with_parent
 
 if TYPE_CHECKING:
     from seerkit.envs.calvin.env import CalvinEnv
@@ -163,16 +163,8 @@ def _each(jobs: list[tuple[Play, Path, int]], workers: int) -> Iterable[Played]:
 def _start(play: Play) -> None:
     from seerkit.envs import make
 
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    end_with_parent()
     _worker.append(make(play.env, renderer=play.renderer).unwrapped)
-
-
-def _follow_parent() -> None:
-    """End this worker when the process that started it is gone; a pool's workers would wait for it for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _do(job: tuple[Play, Path, int]) -> Played:

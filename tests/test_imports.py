@@ -59,8 +59,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "init_from": {"policy", "recipe"},
     "convert": {*BASE, "policy", "recipe", "describe", "data", "head"},
     "envs": {"keys", "assets"},
-    "collect": {"data", "envs"},
-    "play": {"data", "envs"},
+    "worker": set(),
+    "collect": {"data", "envs", "worker"},
+    "play": {"data", "envs", "worker"},
     "ablate": {"recipe", "policy", "init_from", "data", "train", "eval", "collect", "envs"},
 }
 GLUE = {"", "__main__", "cli", "demo"}  # joins the units for the command line and may import any of them
@@ -129,6 +130,7 @@ LIGHT = {  # import torch, if at all, inside functions
     "cli_play",
     "cli_viz",
     "show",
+    "worker",
     "describe",
 }
 
