@@ -106,28 +106,6 @@ def prepared(batch: TensorDict, prepare: dict[str, PixelsAndFuture]) -> dict[str
         return {name: stage(batch[*keys.IMAGE, name], batch[*keys.FUTURE, name]) for name, stage in prepare.items()}
 
 
-def by_pillow(batch: TensorDict) -> dict[str, Tensor]:
-    """Prepare a batch with Pillow itself, shifting bytes: how quick a CPU can be with the same pixels."""
-    scale, offset = (
-        1 / (255 * torch.tensor(STD)[:, None, None]),
-        -(torch.tensor(MEAN) / torch.tensor(STD))[:, None, None],
-    )
-    out = {}
-    for camera, pad in SHIFT.items():
-        frames = torch.cat([batch[*keys.IMAGE, camera], batch[*keys.FUTURE, camera]], dim=1).flatten(0, 1)
-        out[camera] = torch.empty(len(frames), 3, SIZE, SIZE)
-        wide = np.empty((3, SIZE + 2 * pad, SIZE + 2 * pad), np.uint8)
-        shifts = torch.randint(1, 2 * pad + 1, (len(frames), 2)).tolist()
-        for row, picture in enumerate(frames.permute(0, 2, 3, 1).contiguous().numpy()):
-            square = np.asarray(Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-            wide[:, pad:-pad, pad:-pad] = square.transpose(2, 0, 1)
-            wide[:, pad:-pad, :pad], wide[:, pad:-pad, -pad:] = (wide[:, pad:-pad, at, None] for at in (pad, -pad - 1))
-            wide[:, :pad], wide[:, -pad:] = (wide[:, at, None] for at in (pad, -pad - 1))
-            x, y = shifts[row]
-            out[camera][row].copy_(torch.from_numpy(wide[:, y : y + SIZE, x : x + SIZE])).mul_(scale).add_(offset)
-    return out
-
-
 def check_equal(folder: Path, windows: Windows, starts: Tensor) -> dict[str, float]:
     """Compare some windows of both; return how far apart what is prepared is.
 
@@ -160,7 +138,7 @@ def check_equal(folder: Path, windows: Windows, starts: Tensor) -> dict[str, flo
     return worst
 
 
-def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[str, float]:
+def timings(folder: Path, sources: dict[str, OfficialWindows], *, rounds: int) -> dict[str, float]:
     """Return the CPU milliseconds per window of each way."""
     train = preparation(train=True)
     count = len(sources["store"])
@@ -169,7 +147,7 @@ def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[s
     def numbers(many: int) -> Tensor:
         return torch.randint(0, count, (many,), generator=draw)
 
-    def full(windows: Windows) -> Callable[[], object]:
+    def full(windows: OfficialWindows) -> Callable[[], object]:
         return lambda: prepared(windows.gather(numbers(1)), train)
 
     runs: dict[str, Callable[[], object]] = {"official": lambda: official_window(folder, int(numbers(1)))}
@@ -177,9 +155,8 @@ def timings(folder: Path, sources: dict[str, Windows], *, rounds: int) -> dict[s
         f"raw, {name}": lambda windows=windows: windows.gather(numbers(BATCH)) for name, windows in sources.items()
     }
     runs["fp32, store"] = full(sources["store"])
-    runs["fp32, store, by Pillow"] = lambda: by_pillow(sources["store"].gather(numbers(BATCH // 4)))
     runs["official, reading only"] = lambda: official_frames(folder, int(numbers(1)))
-    many = {"official": 1, "official, reading only": 1, "fp32, store": 1, "fp32, store, by Pillow": BATCH // 4}
+    many = {"official": 1, "official, reading only": 1, "fp32, store": 1}
     return {name: 1000 * s / many.get(name, BATCH) for name, s in interleaved(runs, rounds=rounds).items()}
 
 
